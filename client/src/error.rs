@@ -1,0 +1,130 @@
+//! What can go wrong, as one type: what kind of thing it is, and what to do about it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Why a call did not give what was asked. Cheap to clone; holds no secret.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    code: Option<String>,
+    status: Option<u16>,
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+/// The kinds of errors, by what a caller can do about them.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The request breaks a documented rule; it was not sent.
+    InvalidRequest,
+    /// The client is set up wrongly.
+    Configuration,
+    /// The broker or the service does not accept the credential.
+    Credentials,
+    /// The service refuses the request for good.
+    Refused,
+    /// Too many requests; waiting helps.
+    Throttled,
+    /// The other side has a fault of its own; trying again may help.
+    Unavailable,
+    /// The other side was not reached: nothing was sent.
+    Unreachable,
+    /// No answer came in time, or the connection broke.
+    Lost,
+    /// A submit may or may not have arrived, so it was not repeated: it would be billed twice.
+    Ambiguous,
+    /// The answer is not what is documented, or too large.
+    Malformed,
+    /// The task is not known: it expired, or never was.
+    UnknownTask,
+    /// The task failed or was canceled as a whole.
+    TaskFailed,
+    /// The caller's own deadline passed; the task goes on.
+    Deadline,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self(Arc::new(Inner { kind, message, code: None, status: None, request_id: None, retry_after: None }))
+    }
+
+    pub(crate) fn answered(
+        kind: Kind,
+        message: String,
+        status: u16,
+        code: Option<String>,
+        request_id: Option<String>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, message, code, status: Some(status), request_id, retry_after }))
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Whether the same call may succeed later. A submit that is [`Kind::Ambiguous`] is not retryable:
+    /// look for its task first.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind(), Kind::Throttled | Kind::Unavailable | Kind::Unreachable | Kind::Lost)
+    }
+
+    /// The code that the broker or the service gave.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The HTTP status it was answered with.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The id by which the broker or the service knows the request.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// How long the other side asks to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match (&self.0.code, &self.0.request_id) {
+            (Some(code), Some(id)) => write!(f, " ({code}, request {id})"),
+            (Some(code), None) => write!(f, " ({code})"),
+            (None, Some(id)) => write!(f, " (request {id})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("code", &self.0.code)
+            .field("status", &self.0.status)
+            .field("request_id", &self.0.request_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {}

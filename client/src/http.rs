@@ -1,0 +1,55 @@
+//! One request, one bounded answer: time by the clock, size by a cap. Knows no token and no DashScope.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use reqwest::{RequestBuilder, header};
+use valet_clock::{ClockExt, SharedClock};
+
+/// An answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoAnswer {
+    /// No connection was made: nothing was sent.
+    NotSent,
+    /// It was sent, or part of it; no whole answer came.
+    Lost,
+    /// It took longer than it may.
+    TooSlow,
+    /// The answer is larger than it may be.
+    TooLarge,
+}
+
+/// Sends `request`, and reads at most `max_body` bytes within `limit`.
+pub(crate) async fn send(
+    request: RequestBuilder,
+    clock: &SharedClock,
+    limit: Duration,
+    max_body: usize,
+) -> Result<Answer, NoAnswer> {
+    let exchange =
+        async {
+            let response = request.send().await.map_err(|error| {
+                if error.is_connect() || error.is_builder() { NoAnswer::NotSent } else { NoAnswer::Lost }
+            })?;
+            let status = response.status().as_u16();
+            let text = |name| response.headers().get(name)?.to_str().ok();
+            let seconds = text(header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+            let retry_after = seconds.map(Duration::from_secs);
+            let request_id =
+                response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let body = Limited::new(reqwest::Body::from(response), max_body).collect().await;
+            let body = body.map_err(|error| {
+                if error.is::<LengthLimitError>() { NoAnswer::TooLarge } else { NoAnswer::Lost }
+            })?;
+            Ok(Answer { status, retry_after, request_id, body: body.to_bytes().into() })
+        };
+    clock.timeout(limit, exchange).await.unwrap_or(Err(NoAnswer::TooSlow))
+}

@@ -1,0 +1,218 @@
+//! What is wanted of a transcription: every parameter of the submit call, checked before it is sent.
+//!
+//! Source: *Fun-ASR recording, RESTful API*.
+
+mod filter;
+mod model;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+pub use self::{filter::WordFilter, model::Model};
+use crate::{Error, Kind};
+
+/// The most URLs in one task (*Fun-ASR recording*).
+pub const MAX_URLS: usize = 100;
+
+/// A transcription to be done: the URLs of recordings, and how to transcribe them.
+#[derive(Clone, Debug)]
+pub struct TranscriptionRequest {
+    urls: Vec<String>,
+    model: Model,
+    parameters: Parameters,
+    extra: Map<String, Value>,
+    max_urls: usize,
+}
+
+/// The documented parameters; what is not set is left to the service.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Parameters {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocabulary_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_id: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    special_word_filter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diarization_enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speaker_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language_hints: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speech_noise_threshold: Option<f32>,
+}
+
+impl TranscriptionRequest {
+    /// Transcribes the recordings at `urls`: `http` or `https`, and open to the service without a
+    /// login. At most 100 a task.
+    pub fn new(urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            urls: urls.into_iter().map(Into::into).collect(),
+            model: Model::FunAsr,
+            parameters: Parameters::default(),
+            extra: Map::new(),
+            max_urls: MAX_URLS,
+        }
+    }
+
+    /// The model; `fun-asr` unless set.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<Model>) -> Self {
+        self.model = model.into();
+        self
+    }
+
+    /// The hotword vocabulary to use.
+    #[must_use]
+    pub fn vocabulary_id(mut self, id: impl Into<String>) -> Self {
+        self.parameters.vocabulary_id = Some(id.into());
+        self
+    }
+
+    /// The channels to transcribe, counted from 0; the service takes the first unless set. Each one is
+    /// billed.
+    #[must_use]
+    pub fn channels(mut self, channels: impl IntoIterator<Item = u32>) -> Self {
+        self.parameters.channel_id = Some(channels.into_iter().collect());
+        self
+    }
+
+    /// Words to replace or remove.
+    #[must_use]
+    pub fn word_filter(mut self, filter: &WordFilter) -> Self {
+        self.parameters.special_word_filter = Some(filter.to_json());
+        self
+    }
+
+    /// Tells speakers apart; with a single channel only.
+    #[must_use]
+    pub fn diarization(mut self, enabled: bool) -> Self {
+        self.parameters.diarization_enabled = Some(enabled);
+        self
+    }
+
+    /// About how many speakers there are, 2 to 100; only with diarization.
+    #[must_use]
+    pub fn speaker_count(mut self, count: u32) -> Self {
+        self.parameters.speaker_count = Some(count);
+        self
+    }
+
+    /// The languages spoken, as `en`; the service finds out unless set.
+    #[must_use]
+    pub fn language_hints(mut self, languages: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.parameters.language_hints = Some(languages.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Where speech ends and noise begins, from -1 to 1.
+    #[must_use]
+    pub fn speech_noise_threshold(mut self, threshold: f32) -> Self {
+        self.parameters.speech_noise_threshold = Some(threshold);
+        self
+    }
+
+    /// A parameter that this version does not know; sent as it is.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
+    /// How many URLs a task takes at the endpoint in use. The guide says 100, a newer text 1.
+    #[must_use]
+    pub fn max_urls(mut self, count: usize) -> Self {
+        self.max_urls = count;
+        self
+    }
+
+    /// The URLs, in order.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Checks every documented rule, and gives the body to send.
+    ///
+    /// `parameters` is always there, even empty: without it the workspace hosts accept the submit and
+    /// fail the task later (*Fun-ASR recording, RESTful API*).
+    pub(crate) fn body(&self) -> Result<Value, Error> {
+        let urls = self.checked_urls()?;
+        self.check_parameters()?;
+        let Ok(Value::Object(mut parameters)) = serde_json::to_value(&self.parameters) else {
+            return Err(invalid("parameters", "cannot be written as JSON"));
+        };
+        parameters.extend(self.extra.clone());
+        Ok(json!({
+            "model": self.model.name(),
+            "input": { "file_urls": urls },
+            "parameters": parameters,
+        }))
+    }
+
+    fn checked_urls(&self) -> Result<Vec<String>, Error> {
+        match self.urls.len() {
+            0 => return Err(invalid("file_urls", "name at least one URL")),
+            count if count > self.max_urls => {
+                let problem = format!("a task takes at most {}, these are {count}", self.max_urls);
+                return Err(invalid("file_urls", &problem));
+            }
+            _ => {}
+        }
+        self.urls.iter().enumerate().map(|(index, url)| checked_url(index, url)).collect()
+    }
+
+    fn check_parameters(&self) -> Result<(), Error> {
+        let Parameters { channel_id, speaker_count, language_hints, speech_noise_threshold, .. } =
+            &self.parameters;
+        let diarization = self.parameters.diarization_enabled == Some(true);
+        if let Some(channels) = channel_id {
+            if channels.is_empty() {
+                return Err(invalid("channel_id", "name at least one channel"));
+            }
+            if diarization && channels.len() > 1 {
+                return Err(invalid("channel_id", "diarization works on a single channel"));
+            }
+        }
+        if let Some(count) = speaker_count {
+            if !diarization {
+                return Err(invalid("speaker_count", "only with diarization"));
+            }
+            if !(2..=100).contains(count) {
+                return Err(invalid("speaker_count", "must be 2 to 100"));
+            }
+        }
+        if let (Some(known), Some(hints)) = (self.model.languages(), language_hints)
+            && let Some(unknown) = hints.iter().find(|hint| !known.contains(&hint.as_str()))
+        {
+            let problem =
+                format!("{} does not know {unknown:?}; it knows {}", self.model.name(), known.join(", "));
+            return Err(invalid("language_hints", &problem));
+        }
+        if speech_noise_threshold.is_some_and(|threshold| !(-1.0..=1.0).contains(&threshold)) {
+            return Err(invalid("speech_noise_threshold", "must be -1 to 1"));
+        }
+        Ok(())
+    }
+}
+
+/// A URL as the service wants it: what is not plain ASCII is percent-encoded, since it answers
+/// `InvalidFile.DownloadFailed` otherwise; what is, is left as it was signed.
+fn checked_url(index: usize, text: &str) -> Result<String, Error> {
+    let field = format!("file_urls[{index}]");
+    let url: Url = text.parse().map_err(|error| invalid(&field, &format!("is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid(&field, "must begin with http:// or https://; the service reads no local files"));
+    }
+    let plain = text.bytes().all(|b| b.is_ascii_graphic());
+    Ok(if plain { text.to_owned() } else { url.into() })
+}
+
+fn invalid(field: &str, problem: &str) -> Error {
+    Error::new(Kind::InvalidRequest, format!("{field}: {problem}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Tokens of a Valet broker: `POST /v1/tokens`.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use url::Url;
+use valet_clock::SharedClock;
+use valet_pacing::BackOff;
+
+use super::{AppCredential, Token, TokenFuture, TokenSource};
+use crate::{
+    Error, Kind,
+    http::{self, Answer, NoAnswer},
+};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const MAX_BODY: usize = 64 << 10;
+const ATTEMPTS: u32 = 4;
+const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(250), Duration::from_secs(4));
+/// The longest that a `Retry-After` of the broker is waited for before its answer is passed on.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A broker, and what proves us to it.
+pub(crate) struct BrokerSource {
+    pub(crate) http: Client,
+    pub(crate) url: Url,
+    pub(crate) credential: AppCredential,
+    pub(crate) clock: SharedClock,
+}
+
+#[derive(Serialize)]
+struct Body {
+    rejected: String,
+}
+
+/// The fields of the answer that we read.
+#[derive(Deserialize)]
+struct TokenBody {
+    token: String,
+    expires_in: u64,
+    base_url: String,
+    queries_per_second: Option<f64>,
+}
+
+/// The fields of a problem document (RFC 9457) that we read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    detail: String,
+    code: Option<String>,
+    request_id: Option<String>,
+}
+
+impl TokenSource for BrokerSource {
+    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s> {
+        Box::pin(async move {
+            let mut failures = 0;
+            loop {
+                let error = match self.ask(refused).await {
+                    Ok(token) => return Ok(token),
+                    Err(error) => error,
+                };
+                let wait = error.retry_after().unwrap_or(BACK_OFF.wait(failures, fastrand::f64()));
+                failures += 1;
+                if !error.is_retryable() || failures == ATTEMPTS || wait > LONGEST_WAIT {
+                    return Err(error);
+                }
+                self.clock.sleep_until(self.clock.now() + wait).await;
+            }
+        })
+    }
+}
+
+impl BrokerSource {
+    async fn ask(&self, refused: Option<&Token>) -> Result<Token, Error> {
+        let AppCredential { app, secret } = &self.credential;
+        let mut request = self.http.post(self.url.clone()).basic_auth(app, Some(secret.expose_secret()));
+        if let Some(refused) = refused {
+            request = request.json(&Body { rejected: refused.sha256() });
+        }
+        let answer =
+            http::send(request, &self.clock, LIMIT, MAX_BODY).await.map_err(|why| self.no_answer(why))?;
+        if answer.status != 200 {
+            return Err(refusal(answer));
+        }
+        let body: TokenBody = serde_json::from_slice(&answer.body)
+            .map_err(|_| self.malformed("answered with something that is no token; is it a Valet broker?"))?;
+        let base_url: Url =
+            body.base_url.parse().map_err(|_| self.malformed("named a base_url that is no URL"))?;
+        if !matches!(base_url.scheme(), "http" | "https") {
+            return Err(self.malformed("named a base_url that is not on the web"));
+        }
+        let life = Some(Duration::from_secs(body.expires_in));
+        Ok(Token::new(body.token, body.base_url, life).with_queries_per_second(body.queries_per_second))
+    }
+
+    fn no_answer(&self, why: NoAnswer) -> Error {
+        let (kind, what) = match why {
+            NoAnswer::NotSent => (Kind::Unreachable, "cannot be reached; is its URL right, and does it run?"),
+            NoAnswer::Lost => (Kind::Lost, "broke off the connection"),
+            NoAnswer::TooSlow => (Kind::Lost, "did not answer in time"),
+            NoAnswer::TooLarge => (Kind::Malformed, "answered too much; is it a Valet broker?"),
+        };
+        Error::new(kind, format!("the broker at {} {what}", self.url))
+    }
+
+    fn malformed(&self, what: &str) -> Error {
+        Error::new(Kind::Malformed, format!("the broker at {} {what}", self.url))
+    }
+}
+
+fn refusal(answer: Answer) -> Error {
+    let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let kind = match answer.status {
+        401 | 403 => Kind::Credentials,
+        429 => Kind::Throttled,
+        500.. => Kind::Unavailable,
+        _ => Kind::Refused,
+    };
+    let detail = if problem.detail.is_empty() { "no reason given" } else { &problem.detail };
+    let message = format!("the broker gave no token: {detail}");
+    let request_id = problem.request_id.or(answer.request_id);
+    Error::answered(kind, message, answer.status, problem.code, request_id, answer.retry_after)
+}

@@ -1,0 +1,116 @@
+//! Tokens: where they come from, and how one that lives is always at hand.
+
+mod broker;
+mod renewing;
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use secrecy::{ExposeSecret, SecretString};
+
+pub(crate) use self::{broker::BrokerSource, renewing::Renewing};
+use crate::Error;
+
+/// An app's credential at a broker.
+#[derive(Clone)]
+pub struct AppCredential {
+    app: String,
+    secret: SecretString,
+}
+
+impl AppCredential {
+    /// The app's id and its secret, as the broker's operator gave them.
+    pub fn new(app: impl Into<String>, secret: impl Into<SecretString>) -> Self {
+        Self { app: app.into(), secret: secret.into() }
+    }
+}
+
+impl fmt::Debug for AppCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppCredential").field("app", &self.app).finish_non_exhaustive()
+    }
+}
+
+/// What opens DashScope for a while: a temporary token, or a long-lived key.
+#[derive(Clone)]
+pub struct Token {
+    secret: SecretString,
+    base_url: String,
+    life: Option<Duration>,
+    queries_per_second: Option<f64>,
+}
+
+impl Token {
+    /// A token that works at `base_url` (up to and with `/api/v1`) and lives for `life` from when it
+    /// was asked for; for ever if `None`.
+    pub fn new(secret: impl Into<SecretString>, base_url: impl Into<String>, life: Option<Duration>) -> Self {
+        let base_url = base_url.into().trim_end_matches('/').to_owned();
+        Self { secret: secret.into(), base_url, life, queries_per_second: None }
+    }
+
+    /// The status queries a second that its holder may make: its share of the account's budget.
+    #[must_use]
+    pub fn with_queries_per_second(mut self, share: Option<f64>) -> Self {
+        self.queries_per_second = share;
+        self
+    }
+
+    /// The token itself, for the `Authorization: Bearer` header of calls to [`base_url`](Self::base_url).
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+
+    /// Where it works.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// How long it lived when it was asked for.
+    #[must_use]
+    pub fn life(&self) -> Option<Duration> {
+        self.life
+    }
+
+    /// The status queries a second that its holder may make, if it was told.
+    #[must_use]
+    pub fn queries_per_second(&self) -> Option<f64> {
+        self.queries_per_second
+    }
+
+    /// By which the broker knows a token that the service refused: its SHA-256, in hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        HEXLOWER.encode(digest::digest(&digest::SHA256, self.expose().as_bytes()).as_ref())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("base_url", &self.base_url)
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A pending fetch of a token.
+pub type TokenFuture<'s> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 's>>;
+
+/// Where tokens come from. The client asks for one when it needs it, keeps it for its life, and never
+/// asks twice at a time: an implementation only fetches.
+pub trait TokenSource: Send + Sync + 'static {
+    /// A token. `refused` is the one that the service has just refused, if that is why it is asked.
+    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s>;
+}
+
+/// A token or key that never changes.
+pub(crate) struct Fixed(pub(crate) Token);
+
+impl TokenSource for Fixed {
+    fn fetch<'s>(&'s self, _: Option<&'s Token>) -> TokenFuture<'s> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+}

@@ -1,0 +1,137 @@
+//! A token that lives is always at hand: renewed before its end, by one at a time, kept when a renewal
+//! fails. Nothing above it notices that tokens expire.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use valet_clock::SharedClock;
+
+use super::{Token, TokenSource};
+use crate::Error;
+
+/// A token is not used in the last moments of its life: it would die on its way.
+const FLOOR: Duration = Duration::from_secs(2);
+/// A renewal that failed is tried again after so long, while a token lives.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The token at hand, and where the next one comes from. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Renewing(Arc<Shared>);
+
+struct Shared {
+    source: Box<dyn TokenSource>,
+    clock: SharedClock,
+    state: Mutex<State>,
+    /// Held by whoever fetches: one at a time.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Option<Held>,
+    refused: Option<Arc<Token>>,
+    /// How many fetches have ended, and how the last one failed.
+    fetches: u64,
+    failure: Option<Error>,
+}
+
+struct Held {
+    token: Arc<Token>,
+    /// When it dies, and when to renew it; never, if it lives for ever.
+    times: Option<(Instant, Instant)>,
+}
+
+impl Renewing {
+    pub(crate) fn new(source: impl TokenSource, clock: SharedClock) -> Self {
+        let (state, fetching) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self(Arc::new(Shared { source: Box::new(source), clock, state, fetching }))
+    }
+
+    /// A token that lives. Waits only if none is at hand.
+    pub(crate) async fn token(&self) -> Result<Arc<Token>, Error> {
+        let (seen, at_hand) = self.at_hand();
+        if let Some((token, is_due)) = at_hand {
+            if is_due {
+                self.renew_behind();
+            }
+            return Ok(token);
+        }
+        let _fetching = self.0.fetching.lock().await;
+        let (fetches, at_hand) = self.at_hand();
+        if let Some((token, _)) = at_hand {
+            return Ok(token);
+        }
+        // Whoever was before us failed just now: asking again at once would be a herd.
+        let failure = if fetches > seen { self.lock().failure.clone() } else { None };
+        match failure {
+            Some(failure) => Err(failure),
+            None => self.fetch().await,
+        }
+    }
+
+    /// The service refused `token`: it is not used again, and the next fetch says so.
+    pub(crate) fn refuse(&self, token: &Arc<Token>) {
+        let mut state = self.lock();
+        if state.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token)) {
+            state.held = None;
+            state.refused = Some(token.clone());
+        }
+    }
+
+    /// How many fetches have ended; and the token at hand, with whether it is due for renewal.
+    fn at_hand(&self) -> (u64, Option<(Arc<Token>, bool)>) {
+        let (now, state) = (self.0.clock.now(), self.lock());
+        let at_hand = state.held.as_ref().and_then(|held| match held.times {
+            Some((dies, _)) if now + FLOOR >= dies => None,
+            Some((_, renew)) => Some((held.token.clone(), now >= renew)),
+            None => Some((held.token.clone(), false)),
+        });
+        (state.fetches, at_hand)
+    }
+
+    /// Renews in the background, unless somebody does.
+    fn renew_behind(&self) {
+        let renewing = self.clone();
+        tokio::spawn(async move {
+            let Ok(_fetching) = renewing.0.fetching.try_lock() else { return };
+            if matches!(renewing.at_hand().1, Some((_, true)))
+                && let Err(error) = renewing.fetch().await
+            {
+                tracing::warn!(%error, "a token could not be renewed; the one at hand goes on");
+            }
+        });
+    }
+
+    /// Fetches a token; the caller holds `fetching`.
+    async fn fetch(&self) -> Result<Arc<Token>, Error> {
+        let refused = self.lock().refused.clone();
+        let sent = self.0.clock.now();
+        let fetched = self.0.source.fetch(refused.as_deref()).await;
+        let mut state = self.lock();
+        state.fetches += 1;
+        match fetched {
+            Ok(token) => {
+                let token = Arc::new(token);
+                // The last third of a life is time enough for several tries.
+                let times = token.life().map(|life| (sent + life, sent + life * 2 / 3));
+                state.held = Some(Held { token: token.clone(), times });
+                (state.refused, state.failure) = (None, None);
+                Ok(token)
+            }
+            Err(failure) => {
+                state.failure = Some(failure.clone());
+                let later = self.0.clock.now() + RETRY;
+                if let Some(Held { times: Some((_, renew)), .. }) = &mut state.held {
+                    *renew = later;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("no code panics while it holds the token's state")
+    }
+}

@@ -1,0 +1,8 @@
+//! The whole loop on this machine: [`Stack`] is sandbox and broker on free ports with one app
+//! registered, for the demo, the end-to-end tests and the benchmarks alike.
+
+pub mod expected;
+pub mod recordings;
+mod stack;
+
+pub use self::stack::{APP, Clocks, Remains, Stack, StackError, StackSettings};

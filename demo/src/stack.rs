@@ -1,0 +1,234 @@
+//! Sandbox and broker on free ports, one app registered, and clients for it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+use valet_client::{AppCredential, Client, ClientBuilder};
+use valet_clock::{ManualClock, SharedClock, SystemClock};
+use valet_sandbox::{Sandbox, SandboxHandle};
+use valet_server::{
+    broker::{self, Broker},
+    config::{Config, Environment, Invalid},
+    lifecycle::{Drained, Shutdown},
+    secret::AppSecret,
+};
+
+/// The id of the registered app.
+pub const APP: &str = "demo";
+
+/// The variable in which the broker finds the sandbox's key.
+const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
+
+/// The time that each part goes by.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    /// The sandbox's.
+    pub sandbox: SharedClock,
+    /// The broker's.
+    pub broker: SharedClock,
+    /// The clients'.
+    pub client: SharedClock,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        let system: SharedClock = Arc::new(SystemClock);
+        Self { sandbox: system.clone(), broker: system.clone(), client: system }
+    }
+}
+
+impl From<&ManualClock> for Clocks {
+    /// One clock, with a name for each part: `sandbox`, `broker`, `client`.
+    fn from(clock: &ManualClock) -> Self {
+        Self {
+            sandbox: clock.handle("sandbox"),
+            broker: clock.handle("broker"),
+            client: clock.handle("client"),
+        }
+    }
+}
+
+/// What a stack is like.
+#[derive(Default)]
+pub struct StackSettings {
+    /// The time that each part goes by.
+    pub clocks: Clocks,
+    /// How the sandbox behaves.
+    pub sandbox: valet_sandbox::Settings,
+    /// Configuration of the broker at the top of the file, such as `[bounds]`.
+    pub config: String,
+    /// Settings of the upstream.
+    pub upstream: String,
+    /// Settings of the app.
+    pub app: String,
+}
+
+/// Sandbox and broker, running.
+pub struct Stack {
+    /// To look into the sandbox, and to script it.
+    pub sandbox: SandboxHandle,
+    /// The sandbox's base URL.
+    pub sandbox_url: String,
+    /// The sandbox's long-lived key.
+    pub sandbox_key: String,
+    /// The broker's URL.
+    pub broker_url: String,
+    /// The broker's address.
+    pub broker_addr: SocketAddr,
+    /// Where the broker serves its metrics.
+    pub metrics_addr: SocketAddr,
+    /// The secret of the app.
+    pub secret: AppSecret,
+    /// The configuration of the broker, without its listeners.
+    pub config: String,
+    clocks: Clocks,
+    folder: TempDir,
+    shutdown: Shutdown,
+    broker: JoinHandle<Result<Drained, broker::Failed>>,
+    stop_sandbox: oneshot::Sender<()>,
+    sandbox_ended: JoinHandle<()>,
+}
+
+/// Why a stack cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// The sandbox cannot be bound.
+    #[error("the sandbox: {0}")]
+    Sandbox(#[from] valet_sandbox::BindError),
+    /// The broker's configuration is invalid.
+    #[error("the broker: {0}")]
+    Config(#[from] Invalid),
+    /// The broker cannot be bound.
+    #[error("the broker: {0}")]
+    Broker(#[from] broker::Failed),
+    /// A temporary folder cannot be made.
+    #[error("a temporary folder: {0}")]
+    Folder(#[from] io::Error),
+}
+
+impl Stack {
+    /// Starts sandbox and broker on free ports of this machine.
+    ///
+    /// # Errors
+    /// If one of them cannot be started.
+    pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
+        let StackSettings { clocks, sandbox, config, upstream, app } = settings;
+        let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
+        let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
+        let sandbox_key = sandbox.api_key().expose_secret().to_owned();
+        let (stop_sandbox, stopped) = oneshot::channel::<()>();
+        let sandbox_ended = tokio::spawn(sandbox.run(async move {
+            // Dropping the stack without stopping it stops the sandbox as well.
+            let _ = stopped.await;
+        }));
+
+        let (secret, folder) = (AppSecret::generate(), TempDir::new()?);
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
+             [audit]\npath = {:?}\n\
+             [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{{ env = \"{KEY_VARIABLE}\" }}]\n{upstream}\n\
+             [apps.{APP}]\nmode = \"direct\"\nsecrets = [\"{}\"]\n{app}\n",
+            folder.path().join("audit.jsonl"),
+            secret.hash(),
+        );
+        let environment: Environment = [(KEY_VARIABLE, sandbox_key.as_str())].into_iter().collect();
+        let broker = Broker::bind(Config::read(&config, &environment)?, clocks.broker.clone()).await?;
+        let broker_addr = broker.local_addr();
+        let metrics_addr = broker.metrics_addr().unwrap_or(broker_addr);
+        let shutdown = Shutdown::default();
+        Ok(Self {
+            sandbox: handle,
+            sandbox_url,
+            sandbox_key,
+            broker_url: format!("http://{broker_addr}"),
+            broker_addr,
+            metrics_addr,
+            secret,
+            config,
+            clocks,
+            folder,
+            broker: tokio::spawn(broker.run(shutdown.clone())),
+            shutdown,
+            stop_sandbox,
+            sandbox_ended,
+        })
+    }
+
+    /// A client set up for the app, to be built.
+    ///
+    /// # Panics
+    /// Never: the broker's URL is one.
+    pub fn client_builder(&self) -> ClientBuilder {
+        let credential = AppCredential::new(APP, self.secret.expose());
+        let builder = Client::builder().clock(self.clocks.client.clone());
+        builder.broker(&self.broker_url, credential).expect("a loopback URL is fit for secrets")
+    }
+
+    /// A client of the app.
+    ///
+    /// # Panics
+    /// If no HTTPS client can be made on this machine.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client_builder().build().expect("an HTTPS client can be made")
+    }
+
+    /// The broker's audit trail; what was decided last may not be there yet.
+    #[must_use]
+    pub fn audit_path(&self) -> PathBuf {
+        self.folder.path().join("audit.jsonl")
+    }
+
+    /// Begins the broker's stop, or its second stage.
+    pub fn shut_down(&self) {
+        self.shutdown.advance();
+    }
+
+    /// Stops both, and tells what they leave.
+    ///
+    /// # Errors
+    /// If the broker failed.
+    ///
+    /// # Panics
+    /// If broker or sandbox panicked: a test that uses them must not pass.
+    pub async fn stop(self) -> Result<Remains, broker::Failed> {
+        let audit = self.audit_path();
+        if !self.broker.is_finished() && !self.shutdown.soft().is_cancelled() {
+            self.shutdown.advance();
+        }
+        let drained = self.broker.await.expect("the broker does not panic")?;
+        // It may have ended already.
+        let _ = self.stop_sandbox.send(());
+        self.sandbox_ended.await.expect("the sandbox does not panic");
+        Ok(Remains { drained, audit: read_lines(&audit) })
+    }
+}
+
+/// What a stopped stack leaves.
+pub struct Remains {
+    /// How the broker's stop went.
+    pub drained: Drained,
+    /// The lines of its audit trail.
+    pub audit: Vec<BTreeMap<String, serde_json::Value>>,
+}
+
+impl Remains {
+    /// How many tokens were issued.
+    #[must_use]
+    pub fn issued(&self) -> usize {
+        self.audit.iter().filter(|line| line["outcome"] == "issued").count()
+    }
+}
+
+fn read_lines(path: &Path) -> Vec<BTreeMap<String, serde_json::Value>> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("an audit line is JSON")).collect()
+}

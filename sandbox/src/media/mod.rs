@@ -1,0 +1,9 @@
+//! Recordings: fetched from their URL, decoded, and searched for speech; knows no task and no words.
+
+mod decode;
+mod download;
+mod speech;
+
+pub(crate) use decode::{Decoded, decode};
+pub(crate) use download::Downloader;
+pub use speech::Segment;

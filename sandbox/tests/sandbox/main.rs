@@ -1,0 +1,26 @@
+//! The sandbox over real sockets: every documented rule with a request that it takes and one that it refuses.
+//!
+//! Time is a manual clock; recordings come from a small file server of the tests' own.
+
+/// The control route over HTTP.
+mod control;
+/// Scripted faults and the journal.
+mod faults;
+/// A sandbox, a client and a clock.
+mod harness;
+/// A file server that can misbehave.
+mod origin;
+/// Downloads, decoding and what is measured.
+mod recordings;
+/// Result files and their lives.
+mod results;
+/// The rules of a submit.
+mod submit;
+/// Query, list, cancel and their limits.
+mod tasks;
+/// Minting and the lives of tokens.
+mod tokens;
+/// Words, sentences, speakers and filters.
+mod transcripts;
+/// Recordings made for the tests.
+mod wave;

@@ -1,0 +1,252 @@
+//! The commands of `valet-server`, and all that it prints itself.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what a person reads")]
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Args, Parser, Subcommand};
+use valet_clock::{SharedClock, SystemClock};
+use valet_server::{
+    broker::Broker,
+    config::{Config, Environment, FirstTry, Invalid, is_app_id},
+    http,
+    lifecycle::{Drained, Shutdown},
+    secret::AppSecret,
+    telemetry,
+};
+
+/// Exchanges your apps' own credentials for DashScope tokens that live a minute.
+///
+/// The broker keeps the long-lived API key; nobody else ever sees it.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C.
+    Serve(Serve),
+    /// Check a configuration and report every mistake in it.
+    Check(Check),
+    /// Register apps.
+    #[command(subcommand)]
+    App(App),
+    /// Print the catalogue of errors, as Markdown.
+    Errors,
+}
+
+/// Serve until SIGTERM or Ctrl-C.
+///
+/// For a first try no configuration is needed: with DASHSCOPE_API_KEY set, or with --sandbox-url,
+/// one app is made for the life of the process, and its credential shown once.
+#[derive(Debug, Args)]
+struct Serve {
+    /// The configuration file (TOML). Any field of it can be set by the environment as well:
+    /// VALET_SERVER_AUDIT__PATH sets audit.path.
+    #[arg(long, value_name = "FILE", env = "VALET_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Mint from a local sandbox instead of DashScope, as http://127.0.0.1:8090/api/v1.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    sandbox_url: Option<String>,
+    /// Where to listen, instead of what the configuration says.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Write the addresses that were bound to this file once the broker serves, as one JSON line.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "VALET_SERVER_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum App {
+    /// Make a secret for an app: prints it once, and the stanza to paste into the configuration.
+    New {
+        /// The app's id: 1 to 64 of a-z, 0-9, '-', '_', '.'.
+        id: String,
+        /// The upstream its tokens are for; needed where there are several.
+        #[arg(long)]
+        upstream: Option<String>,
+    },
+}
+
+/// The command could not do what it was asked: the message says why.
+const FAILED: u8 = 1;
+/// The configuration is invalid, as wrong arguments are.
+const INVALID: u8 = 2;
+
+impl Arguments {
+    pub(crate) fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::App(App::New { id, upstream }) => new_app(&id, upstream.as_deref()),
+            Command::Errors => {
+                print!("{}", http::catalogue_markdown());
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err((code, message)) => {
+                eprintln!("valet-server: {message}");
+                ExitCode::from(code)
+            }
+        }
+    }
+}
+
+type Done = Result<(), (u8, String)>;
+
+fn failed(error: impl Into<Box<dyn std::error::Error>>) -> (u8, String) {
+    (FAILED, error.into().to_string())
+}
+
+fn invalid(error: &Invalid) -> (u8, String) {
+    (INVALID, error.to_string())
+}
+
+fn read_config(path: &Path, environment: &Environment) -> Result<Config, (u8, String)> {
+    let text = fs::read_to_string(path).map_err(|error| (INVALID, format!("{}: {error}", path.display())))?;
+    Config::read(&text, environment).map_err(|error| (INVALID, format!("{}: {error}", path.display())))
+}
+
+impl Check {
+    fn run(self) -> Done {
+        let config = read_config(&self.config, &Environment::of_process())?;
+        println!("{} is valid: listens on {}", self.config.display(), config.listen);
+        for upstream in &config.upstreams {
+            println!("  upstream {}: {}, keys: {}", upstream.name, upstream.base_url, upstream.keys.len());
+        }
+        for app in &config.apps {
+            let upstream = &config.upstreams[app.upstream];
+            let lifetimes: Vec<_> =
+                app.lifetimes.iter().map(|class| format!("{} s", class.seconds())).collect();
+            let state = if app.enabled { "" } else { ", disabled" };
+            println!(
+                "  app {}: direct tokens of {} for {}{state}",
+                app.id,
+                upstream.name,
+                lifetimes.join(", ")
+            );
+            println!("    such a token can do all that its key can: see, read and cancel every task of");
+            println!("    account {}, and it cannot be revoked before it expires", upstream.account);
+        }
+        Ok(())
+    }
+}
+
+fn new_app(id: &str, upstream: Option<&str>) -> Done {
+    if !is_app_id(id) {
+        return Err((
+            INVALID,
+            format!(
+                "{id:?}: an app id has 1 to 64 of a-z, 0-9, '-', '_', '.', and begins with a letter or digit"
+            ),
+        ));
+    }
+    let secret = AppSecret::generate();
+    eprintln!("The secret of {id}, shown only now. Give it to the app's owner, over a safe channel:\n");
+    println!("{}", secret.expose());
+    eprintln!("\nPaste this into the configuration; it holds only the secret's hash:\n");
+    eprintln!("[apps.{}]", if id.contains('.') { format!("{id:?}") } else { id.to_owned() });
+    eprintln!("mode = \"direct\"");
+    if let Some(upstream) = upstream {
+        eprintln!("upstream = {upstream:?}");
+    }
+    eprintln!("secrets = [\"{}\"]", secret.hash());
+    Ok(())
+}
+
+impl Serve {
+    fn run(self) -> Done {
+        let environment = Environment::of_process();
+        telemetry::init(environment.get("RUST_LOG"));
+        let config = match &self.config {
+            Some(path) => {
+                let mut config = read_config(path, &environment)?;
+                config.listen = self.listen.unwrap_or(config.listen);
+                config
+            }
+            None => {
+                let first_try = FirstTry::new(self.sandbox_url.as_deref(), self.listen, &environment)
+                    .map_err(|error| invalid(&error))?;
+                show_credential(&first_try)?;
+                first_try.config
+            }
+        };
+        let runtime = runtime().map_err(failed)?;
+        let drained = runtime.block_on(self.serve(config)).map_err(failed)?;
+        match drained {
+            Drained::Whole => Ok(()),
+            Drained::CutOff(count) => Err(failed(format!(
+                "stopped with {count} connections cut off; bounds.drain_seconds was not enough"
+            ))),
+        }
+    }
+
+    async fn serve(self, config: Config) -> Result<Drained, Box<dyn std::error::Error>> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let broker = Broker::bind(config, clock).await?;
+        let shutdown = Shutdown::default();
+        let signals = tokio::spawn(shutdown.on_signals()?);
+        let (listen, metrics) = (broker.local_addr(), broker.metrics_addr());
+        tracing::info!(%listen, metrics = metrics.map(tracing::field::display), "serving");
+        if let Some(path) = &self.ready_file {
+            let ready = serde_json::json!({ "listen": listen, "metrics": metrics });
+            fs::write(path, format!("{ready}\n"))?;
+        }
+        let drained = broker.run(shutdown).await?;
+        signals.abort();
+        Ok(drained)
+    }
+}
+
+/// One worker a core; on one core no second thread that would only take turns with the first.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match cores {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+/// Shows the credential of a first try: on a terminal, else in a file that only its owner can read.
+fn show_credential(first_try: &FirstTry) -> Done {
+    let (app, secret) = (first_try.app_id, first_try.secret.expose());
+    let credential = format!("VALET_APP={app}\nVALET_SECRET={secret}\n");
+    if std::io::stderr().is_terminal() {
+        eprintln!(
+            "No configuration: one app for as long as this process lives. Its credential:\n\n{credential}"
+        );
+        return Ok(());
+    }
+    let path = std::env::temp_dir().join(format!("valet-first-try-{}.env", std::process::id()));
+    let write = || {
+        // A file that is there already may be somebody else's trap.
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(credential.as_bytes())
+    };
+    write().map_err(|error: std::io::Error| failed(format!("{}: {error}", path.display())))?;
+    eprintln!(
+        "No configuration: one app for as long as this process lives. Its credential is in {}",
+        path.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! `[apps.ID]`, and what must hold among apps and upstreams together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use valet_pacing::Quota;
+
+use super::{
+    App, Lifetime, Sharing, Upstream,
+    fields::Fields,
+    upstreams::{self, Read},
+};
+use crate::secret::SecretHash;
+
+/// An app as it was read; `None` if one of its parts has a mistake.
+pub(super) struct ReadApp {
+    id: String,
+    account: Option<String>,
+    enabled: bool,
+    secrets: Vec<SecretHash>,
+    app: Option<App>,
+}
+
+pub(super) fn read(
+    tables: Vec<(String, Fields<'_>)>,
+    upstreams: &[Read],
+    lifetimes: &[Lifetime],
+) -> Vec<ReadApp> {
+    tables.into_iter().map(|(id, fields)| one(id, fields, upstreams, lifetimes)).collect()
+}
+
+fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifetime]) -> ReadApp {
+    let id_fits = is_app_id(&id);
+    if !id_fits {
+        fields.mistake(
+            "",
+            "an app id has 1 to 64 of a-z, 0-9, '-', '_', '.', and begins with a letter or digit",
+        );
+    }
+    let enabled = fields.boolean("enabled").unwrap_or(true);
+    fields.choice("mode", &[("direct", ())]);
+    let secrets = secrets(&mut fields);
+    let upstream = upstream(&mut fields, upstreams);
+    let lifetimes = lifetimes(&mut fields, classes);
+    let sharing = fields.choice("sharing", &[("app", Sharing::App), ("none", Sharing::None)]);
+    let may_name_subject = fields.boolean("may_name_subject").unwrap_or(false);
+    let rate = quota(fields.table("rate"), "per_second", 1, (50, 100));
+    let mints = quota(fields.table("mints"), "per_minute", 60, (60, 20));
+    fields.finish();
+    let app = id_fits.then(|| {
+        Some(App {
+            id: id.as_str().into(),
+            enabled,
+            secrets: secrets.clone(),
+            upstream: upstream?,
+            lifetimes: lifetimes?,
+            sharing: sharing.unwrap_or(Sharing::App),
+            may_name_subject,
+            rate,
+            mints,
+        })
+    });
+    let account = upstream.map(|index| upstreams[index].account.clone());
+    ReadApp { id, account, enabled, secrets, app: app.flatten() }
+}
+
+/// Whether `id` can be an app's id: safe in headers, logs, file names and metric labels.
+pub fn is_app_id(id: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    id.len() <= 64
+        && id.bytes().next().is_some_and(word)
+        && id.bytes().all(|b| word(b) || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn secrets(fields: &mut Fields<'_>) -> Vec<SecretHash> {
+    let listed = fields.strings("secrets");
+    match listed.len() {
+        0 => {
+            fields.mistake("secrets", "is missing or empty: add the hash that `valet-server app new` prints");
+        }
+        1 | 2 => {}
+        _ => fields.mistake("secrets", "at most two are valid at once: the new one and the one it replaces"),
+    }
+    let mut hashes = Vec::new();
+    for (index, (_, text)) in listed.iter().enumerate() {
+        match SecretHash::parse(text) {
+            Some(hash) => hashes.push(hash),
+            None => fields.mistake(
+                &format!("secrets[{index}]"),
+                "must be \"sha256:\" and 64 lower-case hexadecimal digits, as `valet-server app new` prints",
+            ),
+        }
+    }
+    hashes
+}
+
+fn upstream(fields: &mut Fields<'_>, upstreams: &[Read]) -> Option<usize> {
+    match fields.string("upstream") {
+        Some(name) => {
+            let found = upstreams.iter().position(|read| read.name == name);
+            if found.is_none() {
+                let names: Vec<_> = upstreams.iter().map(|read| read.name.as_str()).collect();
+                let message = format!("no upstream is called \"{name}\"; there is: {}", names.join(", "));
+                fields.mistake("upstream", message);
+            }
+            found
+        }
+        None if upstreams.len() == 1 => Some(0),
+        None => {
+            fields.require("upstream", "with several upstreams each app names its own");
+            None
+        }
+    }
+}
+
+/// The classes from `lifetime` to `max_lifetime`, the app's usual one first.
+fn lifetimes(fields: &mut Fields<'_>, classes: &[Lifetime]) -> Option<Vec<Lifetime>> {
+    let range = Lifetime::MIN..=Lifetime::MAX;
+    let shortest = classes.first()?.seconds();
+    let lifetime = fields.integer("lifetime", range.clone()).unwrap_or(shortest);
+    let max_lifetime = fields.integer("max_lifetime", range).unwrap_or(lifetime);
+    let listed = |seconds: u32| classes.iter().any(|class| class.seconds() == seconds);
+    let words = || {
+        let words: Vec<_> = classes.iter().map(|class| class.seconds().to_string()).collect();
+        format!("must be one of tokens.lifetimes: {}", words.join(", "))
+    };
+    let mut fits = true;
+    for (name, seconds) in [("lifetime", lifetime), ("max_lifetime", max_lifetime)] {
+        if !listed(seconds) && (name == "lifetime" || seconds != lifetime) {
+            fields.mistake(name, words());
+            fits = false;
+        }
+    }
+    if max_lifetime < lifetime {
+        fields.mistake("max_lifetime", "must not be less than lifetime");
+        fits = false;
+    }
+    let within = |class: &&Lifetime| (lifetime..=max_lifetime).contains(&class.seconds());
+    fits.then(|| classes.iter().filter(within).copied().collect())
+}
+
+fn quota(mut fields: Fields<'_>, name: &'static str, seconds: u64, default: (u32, u32)) -> Quota {
+    let permits = fields.integer(name, 1..=10_000_000).unwrap_or(default.0);
+    let burst = fields.integer("burst", 1..=10_000_000).unwrap_or(default.1);
+    fields.finish();
+    Quota::new(permits, std::time::Duration::from_secs(seconds), burst)
+}
+
+/// What no single table can tell. Returns the parts without mistakes; `None` apps if some had one.
+pub(super) fn cross_check(
+    fields: &Fields<'_>,
+    upstreams: Vec<Read>,
+    apps: Vec<ReadApp>,
+) -> (Vec<Upstream>, Option<Vec<App>>) {
+    one_direct_app_an_account(fields, &upstreams, &apps);
+    no_secret_twice(fields, &apps);
+    let apps = apps.into_iter().map(|read| read.app).collect();
+    (upstreams.into_iter().filter_map(|read| read.upstream).collect(), apps)
+}
+
+/// A direct token sees, reads and cancels every task of its account, whichever app submitted it
+/// (Model Studio, *Manage asynchronous tasks*), so two direct apps share an account only on purpose.
+fn one_direct_app_an_account(fields: &Fields<'_>, upstreams: &[Read], apps: &[ReadApp]) {
+    let mut by_account: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for app in apps.iter().filter(|app| app.enabled) {
+        if let Some(account) = &app.account {
+            by_account.entry(account).or_default().push(&app.id);
+        }
+    }
+    for (account, ids) in by_account {
+        if ids.len() > 1 && !upstreams::visible_to_all(upstreams, account) {
+            let message = format!(
+                "the direct apps {} share the account \"{account}\", so each can list, read and cancel \
+                 the others' tasks; give each an account of its own, or accept it by writing \
+                 shared_account = \"visible-to-all\" in every upstream of that account",
+                ids.join(", "),
+            );
+            fields.mistake("apps", message);
+        }
+    }
+}
+
+/// A secret alone must name its app.
+fn no_secret_twice(fields: &Fields<'_>, apps: &[ReadApp]) {
+    let mut owner: HashMap<SecretHash, &str> = HashMap::new();
+    for app in apps {
+        for (index, hash) in app.secrets.iter().enumerate() {
+            if let Some(other) = owner.insert(*hash, &app.id) {
+                let path = format!("apps.{}.secrets[{index}]", app.id);
+                fields.mistake(&path, format!("is listed already, by app {other}; make a new one"));
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! File and environment → what is ready to use. Every mistake is reported at once, with its path; what
+//! comes out is checked, and no later stage checks it again.
+
+mod apps;
+mod environment;
+mod fields;
+mod first_try;
+mod settings;
+mod upstreams;
+
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+use toml::Table;
+use url::Url;
+use valet_pacing::Quota;
+
+use self::fields::{Fields, Mistakes};
+pub use self::{apps::is_app_id, environment::Environment, fields::Mistake, first_try::FirstTry};
+use crate::secret::{Bearer, SecretHash};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the broker listens.
+    pub listen: SocketAddr,
+    /// Where metrics are served, apart from everything else; not at all if `None`.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How the outside reaches the broker; problem types point there.
+    pub public_url: Option<Url>,
+    /// What a connection may cost.
+    pub bounds: Bounds,
+    /// Where decisions are recorded.
+    pub audit: AuditTarget,
+    /// The most upstream tokens kept at once.
+    pub max_cached_tokens: u64,
+    /// The upstreams; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// The registered apps.
+    pub apps: Vec<App>,
+}
+
+/// What a connection may cost in size and time.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open connections at once; further ones wait to be accepted.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// How long a request's head may take, and how long a connection may idle.
+    pub header_time: Duration,
+    /// How long a request's body may take.
+    pub body_time: Duration,
+    /// How long requests in hand may take after a stop was asked for.
+    pub drain_time: Duration,
+}
+
+/// Where the audit trail goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// An upstream: DashScope, one region or workspace of it.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The base URL up to and with `/api/v1`, without a final slash.
+    pub base_url: Arc<str>,
+    /// The vendor account behind it.
+    pub account: Arc<str>,
+    /// Its long-lived keys, in order of preference; at least one.
+    pub keys: Vec<Bearer>,
+    /// Status queries the account may make in a second, all keys together.
+    pub queries_per_second: u32,
+}
+
+/// A registered app.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its id: what OAuth calls `client_id`.
+    pub id: Arc<str>,
+    /// Whether it gets tokens at all.
+    pub enabled: bool,
+    /// Hashes of its secrets; one or, while it rotates, two.
+    pub secrets: Vec<SecretHash>,
+    /// Which of [`Config::upstreams`] its tokens are for.
+    pub upstream: usize,
+    /// The classes of lifetime it may have, shortest first; the first is its usual one.
+    pub lifetimes: Vec<Lifetime>,
+    /// Whether its callers share a token.
+    pub sharing: Sharing,
+    /// Whether it may name the subject it fetches a token for.
+    pub may_name_subject: bool,
+    /// How fast it may ask for tokens.
+    pub rate: Quota,
+    /// How fast tokens are minted for it.
+    pub mints: Quota,
+}
+
+/// A class of token lifetime: 15 to 1800 whole seconds.
+///
+/// DashScope takes 1 to 1800 (Model Studio, *Generate a temporary API key*). Below 15 s a token
+/// would be stale before the next one can be had: a mint may take 3 s, and 2 s before its end a
+/// token is no longer handed out.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Lifetime(NonZeroU32);
+
+impl Lifetime {
+    /// The shortest, in seconds.
+    pub const MIN: u32 = 15;
+    /// The longest, in seconds.
+    pub const MAX: u32 = 1800;
+
+    /// `None` outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    #[must_use]
+    pub fn new(seconds: u32) -> Option<Self> {
+        (Self::MIN..=Self::MAX).contains(&seconds).then(|| NonZeroU32::new(seconds).map(Self)).flatten()
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> u32 {
+        self.0.get()
+    }
+
+    /// As a duration.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds()))
+    }
+}
+
+/// Whether the callers of an app share a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sharing {
+    /// One cached token for all of them: one mint serves any number.
+    App,
+    /// A token of its own for each request, under the cap on mints.
+    None,
+}
+
+impl Config {
+    /// Reads a configuration from the text of a file, overlaid by the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(text: &str, environment: &Environment) -> Result<Self, Invalid> {
+        let mistakes = Mistakes::default();
+        let mut table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                mistakes.add("", format!("is not valid TOML: {error}"));
+                return Err(Invalid(mistakes.into_vec()));
+            }
+        };
+        environment.overlay(&mut table, &mistakes);
+        let config = settings::read(Fields::root(table, &mistakes), environment);
+        match (config, mistakes.into_vec()) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(Invalid(mistakes)),
+        }
+    }
+}
+
+/// All the mistakes of a configuration.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct Invalid(
+    /// At least one.
+    pub Vec<Mistake>,
+);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  - {mistake}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What a configuration must be, and that every mistake in it is reported at once.
+
+use super::*;
+use crate::secret::AppSecret;
+
+const HASH: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+fn environment() -> Environment {
+    [("KEY", "sk-one"), ("NOT_A_KEY", "password")].into_iter().collect()
+}
+
+fn read(text: &str) -> Result<Config, Invalid> {
+    Config::read(text, &environment())
+}
+
+/// The paths and messages of the mistakes in `text`.
+fn mistakes(text: &str) -> Vec<String> {
+    read(text).expect_err("it has mistakes").0.iter().map(ToString::to_string).collect()
+}
+
+fn minimal(more: &str) -> String {
+    format!(
+        "{more}\n[upstreams.beijing]\nbase_url = \"https://dashscope.aliyuncs.com/api/v1/\"\n\
+         keys = [{{ env = \"KEY\" }}]\n[apps.acme]\nmode = \"direct\"\nsecrets = [\"{HASH}\"]\n"
+    )
+}
+
+#[test]
+fn a_minimal_configuration_has_safe_defaults() {
+    let config = read(&minimal("")).unwrap();
+    assert!(config.listen.ip().is_loopback());
+    assert_eq!(&*config.upstreams[0].base_url, "https://dashscope.aliyuncs.com/api/v1");
+    assert_eq!(config.upstreams[0].queries_per_second, 20);
+    let app = &config.apps[0];
+    assert_eq!(app.lifetimes, [Lifetime::new(60).unwrap()]);
+    assert_eq!((app.sharing, app.may_name_subject, app.enabled), (Sharing::App, false, true));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_path() {
+    let found = mistakes(
+        r#"
+        listen = "8080"
+        colour = "blue"
+        [bounds]
+        connections = 0
+        [upstreams.beijing]
+        base_url = "http://dashscope.aliyuncs.com/api/v1"
+        keys = [{ env = "UNSET" }, { env = "NOT_A_KEY" }, { value = "sk-inline" }]
+        [apps.Acme]
+        mode = "both"
+        secrets = ["plain"]
+        upstream = "shanghai"
+        lifetime = 61
+        [apps.Acme.rate]
+        per_second = "many"
+        "#,
+    );
+    for path in [
+        "listen: ",
+        "colour: is not a setting; known here: listen,",
+        "bounds.connections: must be a whole number from 1",
+        "upstreams.beijing.base_url: must begin with https://",
+        "upstreams.beijing.keys[0].env: the environment variable UNSET is not set",
+        "upstreams.beijing.keys[1].env: does not hold a DashScope API key",
+        "upstreams.beijing.keys[2].value: a key in the configuration is a key in its backups",
+        "apps.Acme: an app id has",
+        "apps.Acme.mode: must be \"direct\"",
+        "apps.Acme.secrets[0]: must be \"sha256:\"",
+        "apps.Acme.upstream: no upstream is called \"shanghai\"",
+        "apps.Acme.lifetime: must be one of tokens.lifetimes: 60, 300, 1800",
+        "apps.Acme.rate.per_second: must be a whole number",
+    ] {
+        assert!(found.iter().any(|mistake| mistake.starts_with(path)), "{path} is not among {found:#?}");
+    }
+    assert!(!found.iter().any(|mistake| mistake.contains("sk-inline") || mistake.contains("password")));
+}
+
+#[test]
+fn an_empty_configuration_says_what_it_needs() {
+    let found = mistakes("");
+    assert!(found.iter().any(|mistake| mistake.starts_with("upstreams: is missing")), "{found:?}");
+    assert!(found.iter().any(|mistake| mistake.starts_with("apps: is missing")), "{found:?}");
+}
+
+#[test]
+fn the_environment_overlays_the_file() {
+    let environment: Environment = [
+        ("KEY", "sk-one"),
+        ("VALET_SERVER_LISTEN", "127.0.0.1:9000"),
+        ("VALET_SERVER_BOUNDS__CONNECTIONS", "12"),
+        ("VALET_SERVER_AUDIT__PATH", "/var/log/valet.jsonl"),
+    ]
+    .into_iter()
+    .collect();
+    let config = Config::read(&minimal("listen = \"127.0.0.1:1\""), &environment).unwrap();
+    assert_eq!(config.listen.port(), 9000);
+    assert_eq!(config.bounds.connections, 12);
+    assert_eq!(config.audit, AuditTarget::File("/var/log/valet.jsonl".into()));
+}
+
+#[test]
+fn a_variable_that_sets_nothing_known_is_a_mistake() {
+    let environment: Environment = [("KEY", "sk-one"), ("VALET_SERVER_LISTN", "x")].into_iter().collect();
+    let Invalid(found) = Config::read(&minimal(""), &environment).unwrap_err();
+    assert_eq!(found[0].path, "listn");
+}
+
+#[test]
+fn two_direct_apps_share_an_account_only_on_purpose() {
+    let second = format!("[apps.other]\nsecrets = [\"{}\"]\n", AppSecret::generate().hash());
+    let refused = mistakes(&(minimal("") + &second));
+    assert!(refused[0].contains("shared_account = \"visible-to-all\""), "{refused:?}");
+    let accepted = (minimal("") + &second).replace("keys =", "shared_account = \"visible-to-all\"\nkeys =");
+    assert_eq!(read(&accepted).unwrap().apps.len(), 2);
+    let disabled = minimal("") + &second + "enabled = false\n";
+    assert_eq!(read(&disabled).unwrap().apps.len(), 2);
+}
+
+#[test]
+fn a_secret_names_one_app_only() {
+    let twice = minimal("") + &format!("[apps.other]\nenabled = false\nsecrets = [\"{HASH}\"]\n");
+    assert!(mistakes(&twice)[0].contains("is listed already, by app acme"));
+}
+
+#[test]
+fn a_key_is_read_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "sk-from-file\n").unwrap();
+    let text = minimal("").replace("{ env = \"KEY\" }", &format!("{{ file = {:?} }}", file.path()));
+    assert_eq!(read(&text).unwrap().upstreams[0].keys[0].expose(), "sk-from-file");
+}
+
+#[test]
+fn a_first_try_needs_a_key_or_a_sandbox_and_stays_on_loopback() {
+    let none = Environment::default();
+    assert!(FirstTry::new(None, None, &none).is_err());
+    let sandbox = FirstTry::new(Some("http://127.0.0.1:8090/api/v1"), None, &environment()).unwrap();
+    assert_eq!(sandbox.config.upstreams[0].keys[0].expose(), "sk-sandbox");
+    let real: Environment = [("DASHSCOPE_API_KEY", "sk-real")].into_iter().collect();
+    let direct = FirstTry::new(None, None, &real).unwrap();
+    assert_eq!(direct.config.upstreams[0].keys[0].expose(), "sk-real");
+    let never = FirstTry::new(Some("http://127.0.0.1:8090/api/v1"), None, &real).unwrap();
+    assert_eq!(never.config.upstreams[0].keys[0].expose(), "sk-sandbox", "a real key goes to no sandbox");
+    assert!(FirstTry::new(None, Some("0.0.0.0:80".parse().unwrap()), &real).is_err());
+    assert!(FirstTry::new(Some("http://sandbox.example.com/api/v1"), None, &none).is_err());
+}
+
+#[test]
+fn no_debug_output_of_a_configuration_holds_a_key() {
+    let shown = format!("{:?} {:?}", read(&minimal("")).unwrap(), environment());
+    assert!(!shown.contains("sk-one") && !shown.contains("password"), "{shown}");
+}

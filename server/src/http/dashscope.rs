@@ -1,0 +1,105 @@
+//! The door `POST /api/v1/tokens?expire_in_seconds=`: for code that mints at DashScope today and
+//! changes only host and key (Model Studio, *Generate a temporary API key*).
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, Response, StatusCode, header, request::Parts},
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Doors, Peer, body, credential, errors::Fault};
+use crate::{
+    audit::Door,
+    identity::Unidentified,
+    issue::{Answer, Ask, Refusal, Unreadable},
+    policy::TokenRequest,
+    request_id::RequestId,
+};
+
+/// The documented success body.
+#[derive(Serialize)]
+struct TokenBody<'s> {
+    token: &'s str,
+    expires_at: u64,
+}
+
+/// The documented error body.
+#[derive(Serialize)]
+struct ErrorBody<'s> {
+    code: &'static str,
+    message: &'s str,
+    request_id: String,
+}
+
+pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: Request) -> Response<Body> {
+    let arrival = doors.arrival(Door::DashScope, peer.0);
+    let (parts, body) = request.into_parts();
+    let ask = read(&doors, &parts, body).await;
+    let id = arrival.request_id;
+    doors
+        .issue
+        .serve(arrival, ask, |decided| match decided {
+            Ok(issued) => {
+                let body = issued.body(Door::DashScope, success);
+                (200, super::response(StatusCode::OK, "application/json", id, body))
+            }
+            Err(refusal) => {
+                let fault = Fault::from(refusal);
+                (fault.entry.status.as_u16(), self::refusal(id, &fault))
+            }
+        })
+        .await
+}
+
+async fn read(doors: &Doors, parts: &Parts, body: Body) -> Result<Ask, Refusal> {
+    // The call has no body; one that comes along is bounded like any other, and not looked at.
+    body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+    let credential = credential::in_header(&parts.headers)?.ok_or(Unidentified::Missing)?;
+    let lifetime = lifetime(parts.uri.query().unwrap_or_default())?;
+    Ok(Ask { credential, request: TokenRequest { lifetime, ..TokenRequest::default() } })
+}
+
+/// `expire_in_seconds`: 1 to 1800, the app's usual lifetime if it is not there.
+fn lifetime(query: &str) -> Result<Option<u32>, Unreadable> {
+    let mut lifetime = None;
+    let wrong = |field: &str, problem: &str| {
+        let field = field.chars().filter(|c| !c.is_control()).take(64).collect();
+        Err(Unreadable::Field { field, problem: problem.into() })
+    };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "expire_in_seconds" {
+            return wrong(&name, "is not a parameter; the only one is expire_in_seconds");
+        }
+        if lifetime.is_some() {
+            return wrong(&name, "stands there twice");
+        }
+        lifetime = value.parse().ok().filter(|seconds| (1..=1800).contains(seconds));
+        if lifetime.is_none() {
+            return wrong(&name, "must be a whole number from 1 to 1800");
+        }
+    }
+    Ok(lifetime)
+}
+
+fn success(answer: &Answer<'_>) -> Vec<u8> {
+    let body = TokenBody { token: answer.token, expires_at: answer.expires_at };
+    serde_json::to_vec(&body).expect("plain fields serialize")
+}
+
+pub(super) fn refusal(id: RequestId, fault: &Fault) -> Response<Body> {
+    let body = ErrorBody { code: fault.entry.dashscope, message: &fault.detail, request_id: id.to_string() };
+    let body = Bytes::from(serde_json::to_vec(&body).expect("plain fields serialize"));
+    let mut response = super::response(fault.entry.status, "application/json", id, body);
+    if fault.entry.status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"valet\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = fault.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,202 @@
+//! Every refusal of every stage → its status, code and words. The one place that knows both sides.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use bytes::Bytes;
+
+use super::Doors;
+use crate::{
+    identity::Unidentified,
+    issue::{Refusal, Unreadable},
+    policy::Denial,
+    token::{Failure, Kind},
+};
+
+/// A kind of refusal, as the documentation lists it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) status: StatusCode,
+    /// Valet's own code, and the fragment of the problem type.
+    pub(super) code: &'static str,
+    pub(super) title: &'static str,
+    /// The nearest code that DashScope documents.
+    pub(super) dashscope: &'static str,
+    pub(super) remedy: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident: $status:ident, $code:literal, $title:literal, $dashscope:literal, $remedy:literal;)*) => {
+        $(pub(super) const $name: Entry = Entry {
+            status: StatusCode::$status, code: $code, title: $title, dashscope: $dashscope, remedy: $remedy,
+        };)*
+        /// Every kind of refusal there is.
+        const CATALOGUE: &[&Entry] = &[$(&$name),*];
+    };
+}
+
+catalogue! {
+    INVALID_REQUEST: BAD_REQUEST, "invalid_request", "The request cannot be read", "InvalidParameter",
+        "Mend the field that the message names.";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", "InvalidParameter",
+        "Send less; a token request has a few hundred bytes.";
+    BODY_TOO_SLOW: REQUEST_TIMEOUT, "body_too_slow", "The body did not arrive in time", "RequestTimeOut",
+        "Send the body along with the head.";
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body's type is not read here",
+        "InvalidParameter", "Send JSON or a form, and say so in Content-Type; or send no body.";
+    MISSING_CREDENTIAL: UNAUTHORIZED, "missing_credential", "No credential was sent", "InvalidApiKey",
+        "Send the app's id and secret by HTTP Basic, or its secret as bearer.";
+    MALFORMED_CREDENTIAL: UNAUTHORIZED, "malformed_credential", "The credential cannot be read", "InvalidApiKey",
+        "Send one credential, as Basic or Bearer.";
+    INVALID_CREDENTIAL: UNAUTHORIZED, "invalid_credential", "The credential is wrong", "InvalidApiKey",
+        "Check the app's id and secret; the operator makes a new one with `valet-server app new`.";
+    APP_DISABLED: FORBIDDEN, "app_disabled", "The app is disabled", "AccessDenied",
+        "Ask the operator of this broker.";
+    LIFETIME_TOO_LONG: BAD_REQUEST, "lifetime_too_long", "The app may not have so long a lifetime", "InvalidParameter",
+        "Ask for no more than the message says; the operator can raise max_lifetime.";
+    MIN_TTL_TOO_LONG: BAD_REQUEST, "min_ttl_too_long", "So much remaining life cannot be promised", "InvalidParameter",
+        "Ask for no more than the message says, and renew in time; the operator can raise max_lifetime.";
+    SUBJECT_NOT_ALLOWED: FORBIDDEN, "subject_not_allowed", "The app may not name a subject", "AccessDenied",
+        "Leave it out; the operator can set may_name_subject.";
+    UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter",
+        "Ask for \"transcribe\", or leave it out.";
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "The app asks too fast", "Throttling.RateQuota",
+        "Wait for Retry-After, and use each token for its whole life.";
+    MINT_CAP: TOO_MANY_REQUESTS, "mint_cap", "The app's cap on new tokens is reached", "Throttling.RateQuota",
+        "Wait for Retry-After; with sharing = \"app\" one token serves any number of callers.";
+    UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError",
+        "Wait for Retry-After.";
+    UPSTREAM_REFUSED: BAD_GATEWAY, "upstream_refused", "The upstream refuses the broker", "SystemError",
+        "Ask the operator: the upstream key lacks rights, or a bill is open.";
+    NO_UPSTREAM_KEY: SERVICE_UNAVAILABLE, "no_upstream_key", "The broker has no usable upstream key", "SystemError",
+        "Ask the operator: the upstream does not accept the key.";
+    UPSTREAM_UNAVAILABLE: SERVICE_UNAVAILABLE, "upstream_unavailable", "The upstream does not answer", "SystemError",
+        "Wait for Retry-After.";
+    UPSTREAM_MALFORMED: BAD_GATEWAY, "upstream_malformed", "The upstream's answer makes no sense", "SystemError",
+        "Ask the operator whether base_url is right.";
+    SUPERSEDED: SERVICE_UNAVAILABLE, "superseded", "What the token depends on has just changed", "SystemError",
+        "Ask again.";
+    NOT_FOUND: NOT_FOUND, "not_found", "There is nothing here", "NotFound", "Check the path.";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method", "NotFound",
+        "Token requests are POST.";
+}
+
+/// One refusal, ready for a door to put in its own words.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) entry: &'static Entry,
+    pub(super) detail: String,
+    pub(super) retry_after: Option<Duration>,
+    /// The field that is at fault.
+    pub(super) field: Option<String>,
+    /// The limit that was reached.
+    pub(super) limit: Option<&'static str>,
+    /// The upstream's own code.
+    pub(super) upstream_code: Option<Arc<str>>,
+}
+
+impl Fault {
+    pub(super) fn of(entry: &'static Entry, detail: &dyn ToString) -> Self {
+        let detail = detail.to_string();
+        Self { entry, detail, retry_after: None, field: None, limit: None, upstream_code: None }
+    }
+
+    /// Whole seconds to wait, rounded up: asking then is not too early.
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        let wait = self.retry_after?;
+        Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+}
+
+impl From<&Refusal> for Fault {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Unreadable(unreadable) => unreadable.into(),
+            Refusal::Unidentified(who) => Self::of(
+                match who {
+                    Unidentified::Missing => &MISSING_CREDENTIAL,
+                    Unidentified::Malformed(_) => &MALFORMED_CREDENTIAL,
+                    Unidentified::Wrong => &INVALID_CREDENTIAL,
+                    Unidentified::Disabled(_) => &APP_DISABLED,
+                },
+                who,
+            ),
+            Refusal::Denied(denial) => {
+                let (entry, field) = match denial {
+                    Denial::LifetimeTooLong { .. } => (&LIFETIME_TOO_LONG, "expire_in_seconds"),
+                    Denial::MinTtlTooLong { .. } => (&MIN_TTL_TOO_LONG, "min_ttl"),
+                    Denial::SubjectNotAllowed => (&SUBJECT_NOT_ALLOWED, "subject"),
+                    Denial::UnknownScope => (&UNKNOWN_SCOPE, "scope"),
+                };
+                Self { field: Some(field.to_owned()), ..Self::of(entry, denial) }
+            }
+            Refusal::Limited(reached) => Self {
+                retry_after: Some(reached.retry_after),
+                limit: Some(reached.limit),
+                ..Self::of(&RATE_LIMITED, reached)
+            },
+            Refusal::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<&Unreadable> for Fault {
+    fn from(unreadable: &Unreadable) -> Self {
+        let entry = match unreadable {
+            Unreadable::Field { .. } | Unreadable::Body(_) => &INVALID_REQUEST,
+            Unreadable::MediaType => &UNSUPPORTED_MEDIA_TYPE,
+            Unreadable::TooLarge { .. } => &BODY_TOO_LARGE,
+            Unreadable::TooSlow { .. } => &BODY_TOO_SLOW,
+        };
+        let field = match unreadable {
+            Unreadable::Field { field, .. } => Some(field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::of(entry, unreadable) }
+    }
+}
+
+impl From<&Failure> for Fault {
+    fn from(failure: &Failure) -> Self {
+        let entry = match failure.kind {
+            Kind::InvalidKey | Kind::NoUsableKey => &NO_UPSTREAM_KEY,
+            Kind::Refused => &UPSTREAM_REFUSED,
+            Kind::Throttled => &UPSTREAM_THROTTLED,
+            Kind::Unavailable | Kind::Unreachable | Kind::Timeout => &UPSTREAM_UNAVAILABLE,
+            Kind::Malformed => &UPSTREAM_MALFORMED,
+            Kind::MintCap => &MINT_CAP,
+            Kind::Superseded => &SUPERSEDED,
+        };
+        Self {
+            retry_after: Some(failure.retry_after),
+            upstream_code: failure.code.clone(),
+            limit: (failure.kind == Kind::MintCap).then_some("mints"),
+            ..Self::of(entry, &entry.title)
+        }
+    }
+}
+
+/// The catalogue as the page that problem types point to.
+#[must_use]
+pub fn catalogue_markdown() -> String {
+    let mut page = String::from(
+        "# Errors\n\nEvery refusal of the broker, by its `code`. At `/v1/tokens` it is a problem document \
+         (RFC 9457) whose `type` points here; at `/api/v1/tokens` it is DashScope's \
+         `{code, message, request_id}` with the code in brackets.\n",
+    );
+    for Entry { status, code, title, dashscope, remedy } in CATALOGUE {
+        let status = status.as_u16();
+        write!(page, "\n## {code}\n\n{title}. Status {status} (`{dashscope}`).\n\n{remedy}\n")
+            .expect("a String takes what is written");
+    }
+    page
+}
+
+pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
+    let body = Bytes::from(catalogue_markdown());
+    super::response(StatusCode::OK, "text/markdown; charset=utf-8", doors.request_ids.next(), body)
+}

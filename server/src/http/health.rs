@@ -1,0 +1,47 @@
+//! Whether the process lives, and whether it takes requests.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{Response, StatusCode},
+};
+use bytes::Bytes;
+
+use super::Doors;
+
+/// Whether the broker takes requests; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    draining: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// From now on the broker asks load balancers to send nothing more.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+}
+
+pub(super) async fn live(State(doors): State<Arc<Doors>>) -> Response<Body> {
+    answer(&doors, StatusCode::OK, r#"{"status":"ok"}"#)
+}
+
+pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response<Body> {
+    let site = doors.issue.site.load();
+    if doors.readiness.draining.load(Relaxed) {
+        answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#)
+    } else if site.upstreams.iter().any(|upstream| upstream.has_usable_key()) {
+        answer(&doors, StatusCode::OK, r#"{"status":"ready"}"#)
+    } else {
+        answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"no_usable_upstream_key"}"#)
+    }
+}
+
+fn answer(doors: &Doors, status: StatusCode, body: &'static str) -> Response<Body> {
+    super::response(status, "application/json", doors.request_ids.next(), Bytes::from_static(body.as_bytes()))
+}

@@ -1,0 +1,166 @@
+//! Accepts connections and serves each within its bounds, until it is told to stop.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::FromRequestParts, http::request::Parts};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+use valet_clock::{ClockExt, SharedClock, Sleep};
+
+use crate::config::Bounds;
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    bounds: Bounds,
+    clock: SharedClock,
+}
+
+/// The address that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(*parts.extensions.get::<Self>().expect("the listener puts one in every request"))
+    }
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub async fn bind(address: SocketAddr, bounds: Bounds, clock: SharedClock) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, bounds, clock })
+    }
+
+    /// The address it is bound to.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves `router` until `stop`; then closes idle connections, and lets the others finish the
+    /// request in hand. Returns once none is accepted any more; `connections` tells when all ended.
+    pub async fn serve(self, router: Router, stop: CancellationToken, connections: TaskTracker) {
+        let room = Arc::new(Semaphore::new(self.bounds.connections));
+        loop {
+            let accept = async {
+                let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+                (self.socket.accept().await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = accept => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = connection(
+                        stream,
+                        peer,
+                        router.clone(),
+                        self.bounds,
+                        self.clock.clone(),
+                        stop.clone(),
+                    );
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: those in use must end first.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.clock.sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    bounds: Bounds,
+    clock: SharedClock,
+    stop: CancellationToken,
+) {
+    // Failing to set it costs latency only.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(Timer(clock))
+        .header_read_timeout(bounds.header_time)
+        .max_buf_size(bounds.header_bytes)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // A peer that speaks no HTTP, or went away: its affair.
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+/// hyper's deadlines by our clock.
+#[derive(Clone, Debug)]
+struct Timer(SharedClock);
+
+struct TimerSleep(Sleep);
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(self.0.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(TimerSleep(self.0.sleep_until(deadline)))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, deadline: Instant) {
+        *sleep = self.sleep_until(deadline);
+    }
+}
+
+impl Future for TimerSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl hyper::rt::Sleep for TimerSleep {}

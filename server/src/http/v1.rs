@@ -1,0 +1,134 @@
+//! The door `POST /v1/tokens`: for Valet's own clients. JSON in and out, problem details (RFC 9457).
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, Response, StatusCode, header, request::Parts},
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Doors, Peer, body, credential, errors::Fault, fields::Fields};
+use crate::{
+    audit::Door,
+    identity::{Credential, Unidentified},
+    issue::{Answer, Ask, Refusal, Unreadable},
+    request_id::RequestId,
+};
+
+/// The success body.
+#[derive(Serialize)]
+struct TokenBody<'s> {
+    token: &'s str,
+    token_type: &'static str,
+    expires_in: u64,
+    expires_at: u64,
+    base_url: &'s str,
+    mode: &'static str,
+    queries_per_second: f64,
+}
+
+/// A problem document (RFC 9457 §3.1), with members of our own (§3.2).
+#[derive(Serialize)]
+struct Problem<'s> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'s str,
+    code: &'static str,
+    request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_code: Option<&'s str>,
+}
+
+pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: Request) -> Response<Body> {
+    let arrival = doors.arrival(Door::V1, peer.0);
+    let (parts, body) = request.into_parts();
+    let ask = read(&doors, &parts, body).await;
+    let id = arrival.request_id;
+    doors
+        .issue
+        .serve(arrival, ask, |decided| match decided {
+            Ok(issued) => {
+                let body = issued.body(Door::V1, success);
+                (200, super::response(StatusCode::OK, "application/json", id, body))
+            }
+            Err(refusal) => {
+                let fault = Fault::from(refusal);
+                (fault.entry.status.as_u16(), problem(&doors, id, &fault))
+            }
+        })
+        .await
+}
+
+async fn read(doors: &Doors, parts: &Parts, body: Body) -> Result<Ask, Refusal> {
+    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+    if parts.uri.query().is_some() {
+        return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()).into());
+    }
+    let mut fields = Fields::read(&parts.headers, &body)?;
+    let in_form = match (fields.client_id.take(), fields.client_secret.take()) {
+        (None, None) => None,
+        (Some(id), Some(secret)) => Some(Credential::id_and_secret(id, secret.as_bytes())),
+        _ => return Err(Unidentified::Malformed("client_id and client_secret go together").into()),
+    };
+    let credential = match (credential::in_header(&parts.headers)?, in_form) {
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return Err(Unidentified::Missing.into()),
+        (Some(_), Some(_)) => {
+            return Err(
+                Unidentified::Malformed("there is a credential in the header and one in the form").into()
+            );
+        }
+    };
+    Ok(Ask { credential, request: fields.request()? })
+}
+
+fn success(answer: &Answer<'_>) -> Vec<u8> {
+    let body = TokenBody {
+        token: answer.token,
+        token_type: "Bearer",
+        expires_in: answer.expires_in,
+        expires_at: answer.expires_at,
+        base_url: answer.base_url,
+        mode: "direct",
+        // Two decimals are enough to obey.
+        queries_per_second: (answer.queries_per_second * 100.0).round() / 100.0,
+    };
+    serde_json::to_vec(&body).expect("plain fields serialize")
+}
+
+pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<Body> {
+    let retry_after = fault.retry_after_seconds();
+    let problem = Problem {
+        r#type: format!("{}#{}", doors.errors_url, fault.entry.code),
+        title: fault.entry.title,
+        status: fault.entry.status.as_u16(),
+        detail: &fault.detail,
+        code: fault.entry.code,
+        request_id: id.to_string(),
+        field: fault.field.as_deref(),
+        limit: fault.limit,
+        retry_after,
+        upstream_code: fault.upstream_code.as_deref(),
+    };
+    let body = Bytes::from(serde_json::to_vec(&problem).expect("plain fields serialize"));
+    let mut response = super::response(fault.entry.status, "application/problem+json", id, body);
+    if fault.entry.status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 §11.6.1: a 401 names a way to authenticate.
+        let challenge = HeaderValue::from_static("Basic realm=\"valet\", Bearer realm=\"valet\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

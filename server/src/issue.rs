@@ -1,0 +1,247 @@
+//! The use case: a credential and a request in, a token or a refusal out, and one audit record. The
+//! only caller of all stages; free of HTTP.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use valet_clock::SharedClock;
+
+use crate::{
+    admission::LimitReached,
+    audit::{Door, Record, Trail},
+    identity::{Credential, Unidentified},
+    policy::{Denial, TokenRequest},
+    request_id::RequestId,
+    site::{Entry, Site, whole_seconds_left},
+    telemetry::IssueMetrics,
+    token::{Cache, Failure, LiveToken, Source, Upstream},
+};
+
+/// Issues tokens.
+#[derive(Debug)]
+pub struct Issue {
+    /// What requests are decided by.
+    pub site: ArcSwap<Site>,
+    /// The cached upstream tokens.
+    pub cache: Cache,
+    /// Where decisions are recorded.
+    pub trail: Trail,
+    /// The time.
+    pub clock: SharedClock,
+    /// What is counted of decisions.
+    pub metrics: IssueMetrics,
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Through which door.
+    pub door: Door,
+    /// Its id.
+    pub request_id: RequestId,
+    /// From where.
+    pub peer: SocketAddr,
+    /// When.
+    pub at: Instant,
+}
+
+/// A request as a door has read it.
+#[derive(Debug)]
+pub struct Ask {
+    /// Who asks.
+    pub credential: Credential,
+    /// For what.
+    pub request: TokenRequest,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The door could not read the request.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The credential proves nobody who may ask.
+    #[error(transparent)]
+    Unidentified(#[from] Unidentified),
+    /// The policy gives less than was asked.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// A limit is reached.
+    #[error(transparent)]
+    Limited(#[from] LimitReached),
+    /// The upstream gave none.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// What is wrong with a request before anyone looks at who sent it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreadable {
+    /// A field is not what it must be.
+    #[error("{field}: {problem}")]
+    Field {
+        /// The field, as the door calls it.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The body as a whole cannot be read.
+    #[error("{0}")]
+    Body(String),
+    /// The body is of a type that the door does not read.
+    #[error("send the body as application/json or application/x-www-form-urlencoded, or send none")]
+    MediaType,
+    /// The body is too large.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The most it may be, in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {seconds} seconds")]
+    TooSlow {
+        /// The time it may take.
+        seconds: u64,
+    },
+}
+
+/// A token, on its way to the one who asked.
+pub struct Issued<'s> {
+    token: LiveToken,
+    expires_in: u64,
+    entry: &'s Entry,
+    upstream: &'s Upstream,
+    now: Instant,
+}
+
+/// What a success body can say.
+pub struct Answer<'s> {
+    /// The token itself.
+    pub token: &'s str,
+    /// The life it has left, in whole seconds.
+    pub expires_in: u64,
+    /// When it expires, in Unix seconds.
+    pub expires_at: u64,
+    /// Where it works.
+    pub base_url: &'s str,
+    /// The status queries a second that its holder may make.
+    pub queries_per_second: f64,
+}
+
+impl Issued<'_> {
+    /// The success body of `door`; `render` is called at most once a second for each app and door.
+    pub fn body(&self, door: Door, render: impl FnOnce(&Answer<'_>) -> Vec<u8>) -> Bytes {
+        self.entry.prepared[door as usize].body(&self.token, self.expires_in, || {
+            render(&Answer {
+                token: self.token.bearer().expose(),
+                expires_in: self.expires_in,
+                expires_at: self.token.expires_at(),
+                base_url: self.upstream.base_url(),
+                queries_per_second: self.upstream.queries_per_second(self.now),
+            })
+        })
+    }
+}
+
+impl Issue {
+    /// Decides `ask`, has the door answer it, and records both.
+    ///
+    /// `answer` makes the door's response and says with which status; what the status means is the
+    /// door's business.
+    pub async fn serve<R>(
+        &self,
+        arrival: Arrival,
+        ask: Result<Ask, Refusal>,
+        answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R),
+    ) -> R {
+        let site = self.site.load_full();
+        let mut noted = Noted::default();
+        let decided = match ask {
+            Ok(ask) => self.decide(&site, ask, arrival.at, &mut noted).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (status, response) = answer(decided.as_ref());
+        self.record(arrival, status, noted, decided.as_ref());
+        response
+    }
+
+    /// The path of a request: identity, policy, admission, token. A hit never awaits.
+    async fn decide<'s>(
+        &self,
+        site: &'s Site,
+        ask: Ask,
+        now: Instant,
+        noted: &mut Noted,
+    ) -> Result<Issued<'s>, Refusal> {
+        noted.client_reference_id.clone_from(&ask.request.client_reference_id);
+        let caller = site.identities.identify(&ask.credential)?;
+        noted.app = Some(caller.app().id.clone());
+        let entry = site.entry(&caller);
+        let grant = entry.policy.decide(caller, &ask.request)?;
+        noted.subject = grant.subject().map(str::to_owned);
+        let upstream_use = entry.limits.admit(grant, now)?.into_upstream_use();
+        let upstream = &site.upstreams[upstream_use.upstream];
+        let source = Source { tokens: &entry.tokens, upstream };
+        let (token, now) = match self.cache.peek(source, &upstream_use, now) {
+            Some(token) => (token, now),
+            None => (self.cache.obtain(source, upstream_use).await?, self.clock.now()),
+        };
+        let expires_in = whole_seconds_left(&token, now);
+        Ok(Issued { token, expires_in, entry, upstream, now })
+    }
+
+    fn record(&self, arrival: Arrival, status: u16, noted: Noted, decided: Result<&Issued<'_>, &Refusal>) {
+        let latency = self.clock.now().saturating_duration_since(arrival.at);
+        let outcome = decided.map_or_else(Refusal::reason, |_| "issued");
+        self.metrics.decided(arrival.door, outcome, latency);
+        let (expires_in, upstream_key, upstream_request_id) = match decided {
+            Ok(issued) => {
+                let token = &issued.token;
+                (Some(issued.expires_in), Some(token.key_id().text()), token.upstream_request_id())
+            }
+            Err(Refusal::Failed(failure)) => (None, None, failure.request_id.clone()),
+            Err(_) => (None, None, None),
+        };
+        self.trail.record(Record {
+            time: self.clock.unix(),
+            request_id: arrival.request_id,
+            door: arrival.door,
+            peer: arrival.peer,
+            status,
+            outcome,
+            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            app: noted.app,
+            subject: noted.subject,
+            client_reference_id: noted.client_reference_id,
+            expires_in,
+            upstream_key,
+            upstream_request_id,
+        });
+    }
+}
+
+/// What is known of a request by the time it is recorded.
+#[derive(Default)]
+struct Noted {
+    app: Option<Arc<str>>,
+    subject: Option<String>,
+    client_reference_id: Option<String>,
+}
+
+impl Refusal {
+    /// One word for the audit trail and the metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Unidentified(Unidentified::Missing) => "missing_credential",
+            Self::Unidentified(Unidentified::Malformed(_)) => "malformed_credential",
+            Self::Unidentified(Unidentified::Wrong) => "invalid_credential",
+            Self::Unidentified(Unidentified::Disabled(_)) => "app_disabled",
+            Self::Denied(_) => "denied",
+            Self::Limited(_) => "rate_limited",
+            Self::Failed(failure) => failure.kind.name(),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How a broker stops: first it finishes what it has in hand, then it stops waiting for it.
+
+use std::{future::Future, io, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use valet_clock::{ClockExt, SharedClock};
+
+/// The two stages of a stop.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    soft: CancellationToken,
+    hard: CancellationToken,
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drained {
+    /// Every request in hand was answered.
+    Whole,
+    /// So many connections were cut off.
+    CutOff(usize),
+}
+
+impl Shutdown {
+    /// Begins the first stage, or, if it has begun, the second.
+    pub fn advance(&self) {
+        if self.soft.is_cancelled() { self.hard.cancel() } else { self.soft.cancel() }
+    }
+
+    /// The first stage: take nothing new, finish what is in hand.
+    #[must_use]
+    pub fn soft(&self) -> &CancellationToken {
+        &self.soft
+    }
+
+    /// Waits until `connections` have ended, the second stage begins, or `limit` has passed.
+    pub async fn drain(&self, connections: &TaskTracker, limit: Duration, clock: &SharedClock) -> Drained {
+        connections.close();
+        tokio::select! {
+            biased;
+            () = connections.wait() => Drained::Whole,
+            () = self.hard.cancelled() => Drained::CutOff(connections.len()),
+            () = clock.sleep(limit) => Drained::CutOff(connections.len()),
+        }
+    }
+
+    /// Advances on every SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// If the system does not let signals be handled.
+    pub fn on_signals(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let shutdown = self.clone();
+        Ok(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => tracing::info!("SIGTERM: stopping; once more stops at once"),
+                    _ = interrupt.recv() => tracing::info!("interrupt: stopping; once more stops at once"),
+                }
+                shutdown.advance();
+            }
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! Caller → Grant: what this caller gets this time. Pure: no clock, no I/O, no state.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use valet_pacing::Quota;
+
+use crate::{
+    config::{self, Lifetime, Sharing},
+    identity::Caller,
+};
+
+/// The one scope there is.
+pub const SCOPE: &str = "transcribe";
+
+/// The share of its life after which a token is refreshed at the latest, in hundredths: a token in
+/// hand normally has the rest of it left, and no request can be promised more.
+const FRESH_PERCENT: u32 = 70;
+
+/// What a caller asks for.
+#[derive(Debug, Default)]
+pub struct TokenRequest {
+    /// The least life it needs, in seconds.
+    pub min_ttl: Option<u32>,
+    /// The lifetime it would like, in seconds, as DashScope's `expire_in_seconds`.
+    pub lifetime: Option<u32>,
+    /// The end user it asks for.
+    pub subject: Option<String>,
+    /// The scope it asks for.
+    pub scope: Option<String>,
+    /// The SHA-256 of a token that the upstream refused.
+    pub rejected: Option<[u8; 32]>,
+    /// A word of its own for the audit trail.
+    pub client_reference_id: Option<String>,
+}
+
+/// What an app may have.
+#[derive(Debug)]
+pub struct Policy {
+    upstream: usize,
+    lifetimes: Vec<Lifetime>,
+    sharing: Sharing,
+    may_name_subject: bool,
+    rate: Quota,
+    mints: Quota,
+    generation: Generation,
+}
+
+/// Counts the changes of an app's policy; shared by everything that must notice one.
+#[derive(Clone, Debug, Default)]
+pub struct Generation(Arc<AtomicU64>);
+
+impl Generation {
+    /// The number of the policy in force.
+    #[must_use]
+    pub fn current(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// The policy changed, or its app is gone: what was granted under the old one is void.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// What this caller gets this time; only [`Policy::decide`] makes one.
+#[derive(Debug)]
+pub struct Grant<'s> {
+    caller: Caller<'s>,
+    subject: Option<String>,
+    rate: Quota,
+    upstream_use: UpstreamUse,
+}
+
+impl<'s> Grant<'s> {
+    /// Who it is for.
+    #[must_use]
+    pub fn caller(&self) -> &Caller<'s> {
+        &self.caller
+    }
+
+    /// The end user the app named.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// How fast the app may ask.
+    #[must_use]
+    pub fn rate(&self) -> Quota {
+        self.rate
+    }
+
+    /// What may be had of the upstream. Admission alone calls this, once the limits are taken; a
+    /// test of the source holds everyone else to it.
+    pub(crate) fn into_upstream_use(self) -> UpstreamUse {
+        self.upstream_use
+    }
+}
+
+/// The right to take a token of an upstream from the cache.
+#[derive(Clone, Debug)]
+pub struct UpstreamUse {
+    /// Which upstream of the site.
+    pub upstream: usize,
+    /// The place, among the app's classes, of the class of lifetime.
+    pub class: usize,
+    /// The class of lifetime.
+    pub lifetime: Lifetime,
+    /// Whether callers of the app share the token.
+    pub sharing: Sharing,
+    /// The least life the token must have left.
+    pub min_ttl: Duration,
+    /// The SHA-256 of a token that must not be handed out again.
+    pub rejected: Option<[u8; 32]>,
+    /// How fast tokens are minted for the app.
+    pub mints: Quota,
+    generation: Generation,
+    granted_under: u64,
+}
+
+impl UpstreamUse {
+    /// The number of the policy it was granted under.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.granted_under
+    }
+
+    /// Whether the policy it was granted under is still the one in force.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.generation.current() == self.granted_under
+    }
+}
+
+/// Why a caller does not get what it asked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Denial {
+    /// The app may not have so long a life.
+    #[error("expire_in_seconds: this app's tokens live at most {max} seconds")]
+    LifetimeTooLong {
+        /// The longest it may have, in seconds.
+        max: u32,
+    },
+    /// No class of lifetime of the app always has that much life left.
+    #[error("min_ttl: this app can be promised at most {max} seconds")]
+    MinTtlTooLong {
+        /// The most it can be promised, in seconds.
+        max: u32,
+    },
+    /// The app may not say for whom it asks.
+    #[error("subject: this app may not name one")]
+    SubjectNotAllowed,
+    /// There is one scope, and it is another.
+    #[error("scope: the only scope is \"{SCOPE}\"")]
+    UnknownScope,
+}
+
+impl Policy {
+    /// The policy of an app. `generation` outlives it: a reload advances it.
+    #[must_use]
+    pub fn new(app: &config::App, generation: Generation) -> Self {
+        Self {
+            upstream: app.upstream,
+            lifetimes: app.lifetimes.clone(),
+            sharing: app.sharing,
+            may_name_subject: app.may_name_subject,
+            rate: app.rate,
+            mints: app.mints,
+            generation,
+        }
+    }
+
+    /// How many classes of lifetime the app may have.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.lifetimes.len()
+    }
+
+    /// Decides what `caller` gets. The grant never exceeds the policy, whatever is asked.
+    ///
+    /// # Errors
+    /// If it asks for more than it may have.
+    pub fn decide<'s>(&self, caller: Caller<'s>, request: &TokenRequest) -> Result<Grant<'s>, Denial> {
+        if request.scope.as_deref().is_some_and(|scope| scope != SCOPE) {
+            return Err(Denial::UnknownScope);
+        }
+        if request.subject.is_some() && !self.may_name_subject {
+            return Err(Denial::SubjectNotAllowed);
+        }
+        let class = self.class(request)?;
+        let upstream_use = UpstreamUse {
+            upstream: self.upstream,
+            class,
+            lifetime: self.lifetimes[class],
+            sharing: self.sharing,
+            min_ttl: Duration::from_secs(request.min_ttl.unwrap_or(0).into()),
+            rejected: request.rejected,
+            mints: self.mints,
+            granted_under: self.generation.current(),
+            generation: self.generation.clone(),
+        };
+        Ok(Grant { caller, subject: request.subject.clone(), rate: self.rate, upstream_use })
+    }
+
+    /// The shortest class that serves the request.
+    fn class(&self, request: &TokenRequest) -> Result<usize, Denial> {
+        let longest = self.lifetimes.last().map_or(0, |class| class.seconds());
+        let lifetime = request.lifetime.unwrap_or(0);
+        let min_ttl = request.min_ttl.unwrap_or(0);
+        if lifetime > longest {
+            return Err(Denial::LifetimeTooLong { max: longest });
+        }
+        let serves = |class: &Lifetime| class.seconds() >= lifetime && promise(*class) >= min_ttl;
+        let denial = Denial::MinTtlTooLong { max: longest * FRESH_PERCENT / 100 };
+        self.lifetimes.iter().position(serves).ok_or(denial)
+    }
+}
+
+/// The life, in seconds, that a token of a class can be promised to have left.
+fn promise(class: Lifetime) -> u32 {
+    class.seconds() * FRESH_PERCENT / 100
+}
+
+#[cfg(test)]
+mod tests;

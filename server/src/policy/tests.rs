@@ -1,0 +1,70 @@
+//! No grant exceeds its policy, whatever the request says.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::Config,
+    identity::{Apps, Credential},
+    secret::SecretHash,
+};
+
+const SECRET: &str = "vas_test";
+
+fn app(lifetime: u32, max_lifetime: u32, may_name_subject: bool) -> (Apps, Policy) {
+    let text = format!(
+        "[tokens]\nlifetimes = [60, 300, 1800]\n[upstreams.u]\nbase_url = \"http://localhost/api/v1\"\n\
+         keys = [{{ env = \"K\" }}]\n[apps.acme]\nsecrets = [\"{}\"]\nlifetime = {lifetime}\n\
+         max_lifetime = {max_lifetime}\nmay_name_subject = {may_name_subject}\n",
+        SecretHash::of(SECRET.as_bytes()),
+    );
+    let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
+    (Apps::new(&config.apps), Policy::new(&config.apps[0], Generation::default()))
+}
+
+fn decide(app: &(Apps, Policy), request: &TokenRequest) -> Result<(u32, Option<String>), Denial> {
+    let caller = app.0.identify(&Credential::secret(SECRET.as_bytes())).unwrap();
+    let grant = app.1.decide(caller, request)?;
+    let subject = grant.subject().map(str::to_owned);
+    Ok((grant.into_upstream_use().lifetime.seconds(), subject))
+}
+
+#[test]
+fn a_longer_wait_selects_a_longer_class_within_the_cap() {
+    let app = app(60, 300, false);
+    let asks = |min_ttl| decide(&app, &TokenRequest { min_ttl: Some(min_ttl), ..Default::default() });
+    assert_eq!(asks(42), Ok((60, None)));
+    assert_eq!(asks(43), Ok((300, None)));
+    assert_eq!(asks(211), Err(Denial::MinTtlTooLong { max: 210 }));
+}
+
+#[test]
+fn a_lifetime_beyond_the_cap_is_refused_with_the_cap() {
+    let app = app(60, 300, false);
+    let asks = |lifetime| decide(&app, &TokenRequest { lifetime: Some(lifetime), ..Default::default() });
+    assert_eq!(asks(1), Ok((60, None)));
+    assert_eq!(asks(61), Ok((300, None)));
+    assert_eq!(asks(301), Err(Denial::LifetimeTooLong { max: 300 }));
+}
+
+proptest! {
+    #[test]
+    fn no_grant_exceeds_its_policy(
+        classes in prop::sample::select(vec![(60, 60), (60, 300), (60, 1800), (300, 300), (300, 1800)]),
+        may_name_subject: bool,
+        min_ttl in prop::option::of(any::<u32>()),
+        lifetime in prop::option::of(any::<u32>()),
+        subject in prop::option::of(".*"),
+        scope in prop::option::of("transcribe|.*"),
+    ) {
+        let app = app(classes.0, classes.1, may_name_subject);
+        let request = TokenRequest { min_ttl, lifetime, subject, scope, ..Default::default() };
+        if let Ok((granted, subject)) = decide(&app, &request) {
+            prop_assert!((classes.0..=classes.1).contains(&granted));
+            prop_assert!(granted >= lifetime.unwrap_or(0));
+            prop_assert!(granted > min_ttl.unwrap_or(0));
+            prop_assert!(subject.is_none() || may_name_subject);
+            prop_assert!(request.scope.as_deref().unwrap_or(SCOPE) == SCOPE);
+        }
+    }
+}

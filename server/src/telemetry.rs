@@ -1,0 +1,71 @@
+//! Logs, and the metrics that belong to no single stage.
+
+use std::{io::IsTerminal, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::audit::Door;
+
+/// Sends logs to standard error: readable on a terminal, JSON lines elsewhere. `filter` is in the
+/// syntax of `RUST_LOG`.
+pub fn init(filter: Option<&str>) {
+    let filter = EnvFilter::new(filter.unwrap_or("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { logs.init() } else { logs.json().init() }
+}
+
+/// What is counted of decisions.
+#[derive(Debug)]
+pub struct IssueMetrics {
+    decisions: Family<Decision, Counter>,
+    /// Handles of the outcome that is on the fast path, by door.
+    issued: [Counter; 2],
+    seconds: Histogram,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Decision {
+    door: &'static str,
+    outcome: &'static str,
+}
+
+impl IssueMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let decisions = Family::<Decision, Counter>::default();
+        registry.register("decisions", "Decisions by door and outcome", decisions.clone());
+        let seconds = Histogram::new([0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1, 0.5, 1.0, 3.0]);
+        registry.register_with_unit(
+            "decision",
+            "Time from request to answer",
+            Unit::Seconds,
+            seconds.clone(),
+        );
+        let issued = [Door::V1, Door::DashScope]
+            .map(|door| decisions.get_or_create_owned(&Decision { door: name(door), outcome: "issued" }));
+        Self { decisions, issued, seconds }
+    }
+
+    /// A decision was answered.
+    pub fn decided(&self, door: Door, outcome: &'static str, took: Duration) {
+        if outcome == "issued" {
+            self.issued[door as usize].inc();
+        } else {
+            self.decisions.get_or_create(&Decision { door: name(door), outcome }).inc();
+        }
+        self.seconds.observe(took.as_secs_f64());
+    }
+}
+
+fn name(door: Door) -> &'static str {
+    match door {
+        Door::V1 => "v1",
+        Door::DashScope => "dashscope",
+    }
+}

@@ -1,0 +1,212 @@
+//! The rules of the token cache: one mint at a time, refresh ahead, stale rather than down.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use valet_clock::SharedClock;
+use valet_pacing::{Quota, RateBudget};
+
+use super::{
+    Failure, Kind, LiveToken, Metrics, Minted, Upstream,
+    slot::{Join, Lead, Live, Slot},
+};
+use crate::{
+    config::{Lifetime, Sharing},
+    policy::UpstreamUse,
+};
+
+type TokenSlot = Slot<Minted, Failure>;
+
+/// How often an app may have a token replaced because the upstream refused it.
+const REJECTION_INTERVAL: Duration = Duration::from_secs(10);
+const REJECTION_BURST: u32 = 6;
+
+/// Which token: typed, so that no two are mistaken for one another.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    upstream: Arc<str>,
+    app: Arc<str>,
+    class: Lifetime,
+}
+
+/// All cached upstream tokens.
+///
+/// moka bounds them in number; single flight and time are the slots' own.
+#[derive(Debug)]
+pub struct Cache {
+    slots: moka::sync::Cache<Key, Arc<TokenSlot>>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+/// The tokens of one app: its places in the cache, found once, and its caps.
+#[derive(Debug)]
+pub struct AppTokens {
+    app: Arc<str>,
+    /// A place for each class of lifetime that the app may have.
+    slots: Vec<OnceLock<Arc<TokenSlot>>>,
+    mints: RateBudget,
+    rejections: RateBudget,
+}
+
+impl AppTokens {
+    /// The tokens of an app with so many classes of lifetime; none yet.
+    #[must_use]
+    pub fn new(app: Arc<str>, classes: usize, now: Instant) -> Self {
+        let slots = (0..classes).map(|_| OnceLock::new()).collect();
+        Self { app, slots, mints: RateBudget::new(now), rejections: RateBudget::new(now) }
+    }
+}
+
+/// Where a token is taken from: the app's places, and the upstream that mints.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'s> {
+    /// The app's tokens.
+    pub tokens: &'s AppTokens,
+    /// The upstream that the use is for.
+    pub upstream: &'s Arc<Upstream>,
+}
+
+impl Cache {
+    /// An empty cache of at most `max` tokens.
+    #[must_use]
+    pub fn new(max: u64, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self { slots: moka::sync::Cache::new(max), clock, metrics }
+    }
+
+    /// The token in hand, if it serves `upstream_use`: the whole of a hit, without a wait. One that
+    /// is due starts its refresh, and is handed out all the same.
+    #[must_use]
+    pub fn peek(&self, source: Source<'_>, upstream_use: &UpstreamUse, now: Instant) -> Option<LiveToken> {
+        if upstream_use.sharing == Sharing::None || upstream_use.rejected.is_some() {
+            return None;
+        }
+        let slot = self.slot(source, upstream_use);
+        let live = slot.peek(now).filter(|live| serves(live, upstream_use, now))?;
+        if live.is_due(now)
+            && let Join::Lead(lead) = slot.join(now)
+        {
+            self.mint(lead, source, upstream_use.clone(), now);
+        }
+        self.metrics.hits.inc();
+        Some(source.upstream.hand_out(live))
+    }
+
+    /// A token for `upstream_use`: the one in hand, the one being minted, or a new one.
+    ///
+    /// # Errors
+    /// If there is none to be had now.
+    pub async fn obtain(&self, source: Source<'_>, upstream_use: UpstreamUse) -> Result<LiveToken, Failure> {
+        let now = self.clock.now();
+        if upstream_use.sharing == Sharing::None {
+            source.tokens.take_mint(&upstream_use, now)?;
+            let live = Arc::new(source.upstream.pool.mint(&upstream_use).await?);
+            return self.hand_out(source, live, &upstream_use);
+        }
+        let slot = self.slot(source, &upstream_use);
+        if let Some(live) = slot.peek(now) {
+            if upstream_use.rejected == Some(live.value.sha256) {
+                source.tokens.take_rejection(now)?;
+                slot.discard(&live);
+            } else if serves(&live, &upstream_use, now) {
+                return Ok(source.upstream.hand_out(live));
+            } else if !may_be_handed_out(&live, &upstream_use) {
+                slot.discard(&live);
+            }
+        }
+        let follow = match slot.join(now) {
+            Join::Barred(mut failure, wait) => {
+                failure.retry_after = wait;
+                return Err(failure);
+            }
+            Join::Follow(follow) => {
+                self.metrics.coalesced.inc();
+                follow
+            }
+            Join::Lead(lead) => {
+                let follow = lead.follow();
+                self.mint(lead, source, upstream_use.clone(), now);
+                follow
+            }
+        };
+        let live = follow.outcome().await.unwrap_or_else(|| Err(Failure::of(Kind::Superseded)))?;
+        self.hand_out(source, live, &upstream_use)
+    }
+
+    /// Mints for everyone who waits. Detached: a caller that hangs up strands nobody.
+    fn mint(&self, lead: Lead<Minted, Failure>, source: Source<'_>, upstream_use: UpstreamUse, now: Instant) {
+        if let Err(capped) = source.tokens.take_mint(&upstream_use, now) {
+            let until = now + capped.memory();
+            return lead.fail(capped, until);
+        }
+        let (upstream, clock, metrics) = (source.upstream.clone(), self.clock.clone(), self.metrics.clone());
+        tokio::spawn(async move {
+            match upstream.pool.mint(&upstream_use).await {
+                Ok(live) if may_be_handed_out(&live, &upstream_use) => lead.succeed(live),
+                Ok(_) => lead.fail(Failure::of(Kind::Superseded), clock.now()),
+                Err(failure) => {
+                    metrics.mint_failed(lead.has_live(clock.now()));
+                    let until = clock.now() + failure.memory();
+                    lead.fail(failure, until);
+                }
+            }
+        });
+    }
+
+    fn hand_out(
+        &self,
+        source: Source<'_>,
+        live: Arc<Live<Minted>>,
+        upstream_use: &UpstreamUse,
+    ) -> Result<LiveToken, Failure> {
+        // The policy or the key may have changed while the mint was under way.
+        if serves(&live, upstream_use, self.clock.now()) {
+            Ok(source.upstream.hand_out(live))
+        } else {
+            Err(Failure::of(Kind::Superseded))
+        }
+    }
+
+    /// The place of the token, looked up in the cache once and then held by the app.
+    fn slot<'s>(&self, source: Source<'s>, upstream_use: &UpstreamUse) -> &'s Arc<TokenSlot> {
+        source.tokens.slots[upstream_use.class].get_or_init(|| {
+            let key = Key {
+                upstream: source.upstream.pool.name().into(),
+                app: source.tokens.app.clone(),
+                class: upstream_use.lifetime,
+            };
+            self.slots.get_with(key, || Arc::new(Slot::new()))
+        })
+    }
+}
+
+impl AppTokens {
+    fn take_mint(&self, upstream_use: &UpstreamUse, now: Instant) -> Result<(), Failure> {
+        capped(self.mints.take(now, upstream_use.mints))
+    }
+
+    fn take_rejection(&self, now: Instant) -> Result<(), Failure> {
+        let quota = Quota::every(REJECTION_INTERVAL, REJECTION_BURST);
+        capped(self.rejections.take(now, quota))
+    }
+}
+
+fn capped(taken: Result<(), Duration>) -> Result<(), Failure> {
+    taken.map_err(|retry_after| Failure { retry_after, ..Failure::of(Kind::MintCap) })
+}
+
+/// Whether the policy and the key that a token came from are still in force.
+fn may_be_handed_out(live: &Live<Minted>, upstream_use: &UpstreamUse) -> bool {
+    let minted = &live.value;
+    minted.generation == upstream_use.generation()
+        && upstream_use.is_current()
+        && !minted.key.health.is_withdrawn()
+}
+
+fn serves(live: &Live<Minted>, upstream_use: &UpstreamUse, now: Instant) -> bool {
+    live.is_servable(now)
+        && live.remaining(now) >= upstream_use.min_ttl
+        && may_be_handed_out(live, upstream_use)
+}

@@ -1,0 +1,81 @@
+//! The token stage's metric handles.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::{KeyId, Kind};
+
+/// Mints, refreshes and hand-outs.
+#[derive(Debug)]
+pub struct Metrics {
+    mints: Family<Mint, Counter>,
+    mint_seconds: Histogram,
+    skew: Family<Upstream, Gauge<f64, AtomicU64>>,
+    /// Requests that waited for somebody else's mint.
+    pub(super) coalesced: Counter,
+    /// Requests that were answered from a token in hand.
+    pub(super) hits: Counter,
+    /// Refreshes that failed while a token was in hand.
+    refresh_failures: Counter,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Mint {
+    upstream: String,
+    key: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Upstream {
+    upstream: String,
+}
+
+impl Metrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            mints: Family::default(),
+            mint_seconds: Histogram::new([0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0]),
+            skew: Family::default(),
+            coalesced: Counter::default(),
+            hits: Counter::default(),
+            refresh_failures: Counter::default(),
+        };
+        registry.register("mints", "Mints by upstream, key and outcome", metrics.mints.clone());
+        let seconds = metrics.mint_seconds.clone();
+        registry.register_with_unit("mint", "Time that mints took", Unit::Seconds, seconds);
+        let help = "The upstream's clock less this machine's";
+        registry.register_with_unit("clock_skew", help, Unit::Seconds, metrics.skew.clone());
+        let coalesced = metrics.coalesced.clone();
+        registry.register("coalesced_waits", "Requests that waited for another's mint", coalesced);
+        registry.register("hits", "Requests answered from a token in hand", metrics.hits.clone());
+        let failures = metrics.refresh_failures.clone();
+        registry.register("refresh_failures", "Refreshes that failed with a token in hand", failures);
+        metrics
+    }
+
+    pub(super) fn minted(&self, upstream: &str, key: &KeyId, took: Duration, failure: Option<Kind>) {
+        let outcome = failure.map_or("ok", Kind::name);
+        let labels = Mint { upstream: upstream.to_owned(), key: key.to_string(), outcome };
+        self.mints.get_or_create(&labels).inc();
+        self.mint_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A mint failed; a refresh did, if a token is in hand.
+    pub(super) fn mint_failed(&self, has_live: bool) {
+        if has_live {
+            self.refresh_failures.inc();
+        }
+    }
+
+    pub(super) fn skew(&self, upstream: &str, seconds: f64) {
+        self.skew.get_or_create(&Upstream { upstream: upstream.to_owned() }).set(seconds);
+    }
+}

@@ -1,0 +1,85 @@
+//! Admitted → token: the cache of upstream tokens and how they are minted. Knows no status code.
+
+mod cache;
+mod dashscope;
+mod failure;
+mod health;
+mod metrics;
+mod pool;
+mod probe;
+mod share;
+mod slot;
+mod upstream;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::slot::Live;
+pub use self::{
+    cache::{AppTokens, Cache, Source},
+    failure::{Failure, Kind},
+    metrics::Metrics,
+    pool::KeyId,
+    upstream::Upstream,
+};
+use crate::secret::Bearer;
+
+/// What a mint yields: an upstream token and where it came from.
+#[derive(Debug)]
+struct Minted {
+    bearer: Bearer,
+    /// Its SHA-256, by which a client names a token that the upstream refused.
+    sha256: [u8; 32],
+    /// The key it was minted from, whose health decides whether it is handed out.
+    key: Arc<pool::Key>,
+    /// The number of the policy it was minted under.
+    generation: u64,
+    /// When it expires, in Unix seconds by this machine's clock.
+    expires_at: u64,
+    /// The upstream's name for the mint.
+    request_id: Option<Arc<str>>,
+}
+
+/// A live upstream token, to be handed out now.
+#[derive(Clone, Debug)]
+pub struct LiveToken(Arc<Live<Minted>>);
+
+impl LiveToken {
+    /// The token itself.
+    #[must_use]
+    pub fn bearer(&self) -> &Bearer {
+        &self.0.value.bearer
+    }
+
+    /// The life it has left.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> Duration {
+        self.0.remaining(now)
+    }
+
+    /// When it expires, in Unix seconds.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.0.value.expires_at
+    }
+
+    /// The id of the upstream key it was minted from.
+    #[must_use]
+    pub fn key_id(&self) -> &KeyId {
+        self.0.value.key.id()
+    }
+
+    /// The upstream's request id of the mint, if it gave one.
+    #[must_use]
+    pub fn upstream_request_id(&self) -> Option<Arc<str>> {
+        self.0.value.request_id.clone()
+    }
+
+    /// Whether `other` is the very same token.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,197 @@
+//! The keys of one upstream: which one mints, and what each outcome says of it.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use data_encoding::HEXLOWER;
+use valet_clock::{ClockExt, SharedClock};
+
+use super::{
+    Failure, Kind, Metrics, Minted,
+    dashscope::{DashScope, Token},
+    health::Health,
+    slot::Live,
+};
+use crate::{
+    config::{self, Lifetime},
+    policy::UpstreamUse,
+    secret::Bearer,
+};
+
+/// How long one attempt may take, all keys together.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// The name of an upstream key in logs and records: the start of its SHA-256.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct KeyId(Arc<str>);
+
+impl KeyId {
+    /// As text.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A long-lived key of an upstream.
+#[derive(Debug)]
+pub(super) struct Key {
+    id: KeyId,
+    secret: Bearer,
+    pub(super) health: Health,
+}
+
+impl Key {
+    fn new(secret: Bearer) -> Self {
+        let id = KeyId(HEXLOWER.encode(&secret.sha256()[..4]).into());
+        Self { id, secret, health: Health::default() }
+    }
+
+    pub(super) fn id(&self) -> &KeyId {
+        &self.id
+    }
+}
+
+/// An upstream and its keys.
+#[derive(Debug)]
+pub(super) struct Pool {
+    name: Arc<str>,
+    upstream: DashScope,
+    /// In order of preference.
+    keys: Vec<Arc<Key>>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+impl Pool {
+    pub(super) fn new(
+        upstream: &config::Upstream,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            name: upstream.name.clone(),
+            upstream: DashScope::new(&upstream.base_url)?,
+            keys: upstream.keys.iter().cloned().map(|secret| Arc::new(Key::new(secret))).collect(),
+            clock,
+            metrics,
+        })
+    }
+
+    /// The upstream's name in the configuration.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether any key is out of quarantine.
+    pub(super) fn has_usable_key(&self) -> bool {
+        self.keys.iter().any(|key| !key.health.is_quarantined())
+    }
+
+    /// The keys in quarantine.
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.iter().filter(|key| key.health.is_quarantined())
+    }
+
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// One attempt: each usable key once, in order, until one mints or the time is up.
+    pub(super) async fn mint(&self, upstream_use: &UpstreamUse) -> Result<Live<Minted>, Failure> {
+        let end = self.clock.now() + ATTEMPT;
+        let mut failure = None;
+        for (tried, key) in self.keys.iter().enumerate() {
+            let now = self.clock.now();
+            if !key.health.is_usable(now) {
+                continue;
+            }
+            // A silent key leaves time for those behind it.
+            let left = u32::try_from(self.keys.len() - tried).unwrap_or(u32::MAX);
+            let limit = end.saturating_duration_since(now) / left;
+            match self.mint_with(key, upstream_use.lifetime, limit).await {
+                Ok((token, sent)) => return Ok(self.live(token, sent, key, upstream_use)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| self.none_usable()))
+    }
+
+    /// Mints with one key and notes what that says of its health.
+    pub(super) async fn mint_with(
+        &self,
+        key: &Key,
+        lifetime: Lifetime,
+        limit: Duration,
+    ) -> Result<(Token, Sent), Failure> {
+        let sent = Sent { at: self.clock.now(), unix: self.clock.unix() };
+        let outcome = match self.clock.timeout(limit, self.upstream.mint(&key.secret, lifetime)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::of(Kind::Timeout)),
+        };
+        let took = self.clock.now().saturating_duration_since(sent.at);
+        self.metrics.minted(&self.name, key.id(), took, outcome.as_ref().err().map(|f| f.kind));
+        match outcome {
+            Ok(token) => {
+                if key.health.worked() {
+                    tracing::info!(upstream = %self.name, key = %key.id, "upstream key works again");
+                }
+                Ok((token, sent))
+            }
+            Err(failure) => {
+                let quarantined = key.health.failed(&failure, self.clock.now());
+                let (kind, code) = (failure.kind.name(), failure.code.as_deref());
+                let request_id = failure.request_id.as_deref();
+                tracing::warn!(upstream = %self.name, key = %key.id, kind, code, request_id, quarantined, "mint failed");
+                Err(failure)
+            }
+        }
+    }
+
+    fn live(&self, token: Token, sent: Sent, key: &Arc<Key>, upstream_use: &UpstreamUse) -> Live<Minted> {
+        let life = self.life(&token, sent, upstream_use.lifetime);
+        let minted = Minted {
+            sha256: token.bearer.sha256(),
+            bearer: token.bearer,
+            key: key.clone(),
+            generation: upstream_use.generation(),
+            expires_at: (sent.unix + life).as_secs(),
+            request_id: token.request_id,
+        };
+        Live::new(minted, sent.at, life, fastrand::f64())
+    }
+
+    /// The life that was asked for, or what the upstream granted by its own clock if that is less.
+    fn life(&self, token: &Token, sent: Sent, asked: Lifetime) -> Duration {
+        let Some(date) = token.date else { return asked.duration() };
+        let skew = date.as_secs_f64() - sent.unix.as_secs_f64();
+        self.metrics.skew(&self.name, skew);
+        if skew.abs() > 5.0 {
+            tracing::warn!(upstream = %self.name, skew, "this machine's clock and the upstream's differ");
+        }
+        let granted = Duration::from_secs(token.expires_at).saturating_sub(date);
+        // Both are whole seconds of the upstream's: one of them is rounding.
+        if granted + Duration::from_secs(1) < asked.duration() { granted } else { asked.duration() }
+    }
+
+    fn none_usable(&self) -> Failure {
+        let throttled = self.has_usable_key();
+        Failure::of(if throttled { Kind::Throttled } else { Kind::NoUsableKey })
+    }
+}
+
+/// When a mint was sent, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    at: Instant,
+    unix: Duration,
+}

@@ -1,0 +1,90 @@
+//! How much of an account's query budget each direct caller may spend.
+//!
+//! Direct callers are told apart by nothing but their asking: each asks once for every token it
+//! uses, so the hand-outs of the last while are the callers. One that asks more often is counted
+//! more often, and its fellows wait longer; nobody exceeds the account's limit by it.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// About how often a client of one-minute tokens asks: it gets one with 42 to 60 s left, and renews
+/// it before its end.
+const WINDOW: Duration = Duration::from_secs(40);
+
+/// The least share: below it a caller would seem to hang.
+const LEAST: f64 = 0.05;
+
+/// The query budget of an upstream's account and who draws on it.
+#[derive(Debug)]
+pub(super) struct Share {
+    per_second: f64,
+    current: AtomicU32,
+    windows: Mutex<Windows>,
+}
+
+#[derive(Debug)]
+struct Windows {
+    began: Instant,
+    previous: u32,
+}
+
+impl Share {
+    pub(super) fn new(queries_per_second: u32, now: Instant) -> Self {
+        let windows = Mutex::new(Windows { began: now, previous: 0 });
+        Self { per_second: queries_per_second.into(), current: AtomicU32::new(0), windows }
+    }
+
+    /// A token was handed to a direct caller.
+    pub(super) fn handed_out(&self) {
+        self.current.fetch_add(1, Relaxed);
+    }
+
+    /// The queries a second that one caller may make.
+    pub(super) fn queries_per_second(&self, now: Instant) -> f64 {
+        let mut windows = self.windows.lock().expect("no code panics while it holds the windows");
+        let age = now.saturating_duration_since(windows.began);
+        if age >= WINDOW {
+            let ended = self.current.swap(0, Relaxed);
+            // After a quiet window the one before it says nothing.
+            windows.previous = if age < WINDOW * 2 { ended } else { 0 };
+            windows.began = now;
+        }
+        let callers = windows.previous.max(self.current.load(Relaxed)).max(1);
+        (self.per_second / f64::from(callers)).max(LEAST)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_parted_among_those_who_asked_lately() {
+        let start = Instant::now();
+        let share = Share::new(20, start);
+        let is = |at: u64, wanted: f64| {
+            let got = share.queries_per_second(start + Duration::from_secs(at));
+            assert!((got - wanted).abs() < 1e-9, "{got} at {at}");
+        };
+        share.handed_out();
+        is(0, 20.0);
+        (0..9).for_each(|_| share.handed_out());
+        is(1, 2.0);
+        is(41, 2.0);
+        is(200, 20.0);
+    }
+
+    #[test]
+    fn nobody_is_left_without_a_share() {
+        let start = Instant::now();
+        let share = Share::new(20, start);
+        (0..100_000).for_each(|_| share.handed_out());
+        assert!(share.queries_per_second(start) >= LEAST);
+    }
+}

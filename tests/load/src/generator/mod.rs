@@ -1,0 +1,219 @@
+//! The load generator: one thread, one epoll, prepared bytes. Runs as a process of its own, which
+//! reads a [`Job`] from its standard input and writes a [`Report`] to its standard output.
+
+mod connection;
+mod expected;
+mod latency;
+mod pace;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
+};
+use serde::{Deserialize, Serialize};
+use valet_clock::{Clock, SystemClock};
+
+use self::{connection::Connection, expected::Checker, latency::Histogram, pace::Pace};
+pub(crate) use self::{
+    expected::{Expected, head_length, headers},
+    latency::Latency,
+    pace::Load,
+};
+use crate::cores::{self, Used};
+
+/// How long the last responses may take once no more requests are sent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What load to lay on which server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Job {
+    /// The server's address.
+    pub(crate) address: SocketAddr,
+    /// The server's process, whose processor time is read.
+    pub(crate) server: u32,
+    /// The bytes of every request.
+    pub(crate) request: String,
+    /// What every response must be.
+    pub(crate) expected: Expected,
+    /// How many connections, each with at most one request in flight.
+    pub(crate) connections: usize,
+    /// When requests are sent.
+    pub(crate) load: Load,
+    /// How long to load the server before anything is measured.
+    pub(crate) warm_up: Duration,
+    /// How long to measure.
+    pub(crate) measure: Duration,
+}
+
+/// What a job has shown.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Report {
+    /// All responses, those of the warm-up included.
+    pub(crate) responses: u64,
+    /// Responses a second in the time measured.
+    pub(crate) per_second: f64,
+    /// Their latency.
+    pub(crate) latency: Latency,
+    /// How busy the server's process was, as a share of its core.
+    pub(crate) server_busy: f64,
+    /// How busy the generator's process was, as a share of its core.
+    pub(crate) generator_busy: f64,
+    /// What everything else took of the server's core.
+    pub(crate) others_on_server: f64,
+    /// What everything else took of the generator's core.
+    pub(crate) others_on_generator: f64,
+}
+
+/// Does `job`.
+///
+/// # Errors
+/// If a connection fails, or a response is late or not the expected one.
+pub(crate) fn run(job: &Job) -> Result<Report, String> {
+    let mut generator = Generator::connect(job).map_err(|error| format!("cannot connect: {error}"))?;
+    let begin = SystemClock.now() + job.warm_up;
+    generator.until(begin)?;
+    let (before, from) = (Usage::read(job)?, SystemClock.now());
+    generator.measured = Some(Histogram::new());
+    generator.until(generator.end)?;
+    let (after, seconds) = (Usage::read(job)?, (SystemClock.now() - from).as_secs_f64());
+    let histogram = generator.measured.take().expect("it was put there above");
+    generator.drain()?;
+    let share = |after: f64, before: f64| (after - before) / seconds;
+    let server_busy = share(after.server.process, before.server.process);
+    let generator_busy = share(after.generator.process, before.generator.process);
+    Ok(Report {
+        responses: generator.responses,
+        per_second: histogram.count() as f64 / seconds,
+        latency: histogram.latency(),
+        server_busy,
+        generator_busy,
+        others_on_server: share(after.server.core, before.server.core) - server_busy,
+        others_on_generator: share(after.generator.core, before.generator.core) - generator_busy,
+    })
+}
+
+struct Usage {
+    server: Used,
+    generator: Used,
+}
+
+impl Usage {
+    fn read(job: &Job) -> Result<Self, String> {
+        let read = |pid, core| Used::read(pid, core).map_err(|error| format!("processor time: {error}"));
+        Ok(Self {
+            server: read(job.server, cores::SERVER)?,
+            generator: read(std::process::id(), cores::LOAD)?,
+        })
+    }
+}
+
+struct Generator<'j> {
+    request: &'j [u8],
+    epoll: std::os::fd::OwnedFd,
+    events: Vec<epoll::Event>,
+    /// How long a wait for responses may take: no time at all where the next request has its own.
+    timeout: Timespec,
+    connections: Vec<Connection>,
+    /// The connections without a request in flight, the longest idle first.
+    idle: VecDeque<usize>,
+    checker: Checker,
+    pace: Pace,
+    end: Instant,
+    responses: u64,
+    measured: Option<Histogram>,
+}
+
+impl<'j> Generator<'j> {
+    fn connect(job: &'j Job) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut connections = Vec::new();
+        for index in 0..job.connections {
+            let connection = Connection::open(job.address, SystemClock.now())?;
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::add(&epoll, &connection, data, epoll::EventFlags::IN)?;
+            connections.push(connection);
+        }
+        let start = SystemClock.now();
+        let end = start + job.warm_up + job.measure;
+        Ok(Self {
+            request: job.request.as_bytes(),
+            epoll,
+            events: Vec::with_capacity(job.connections),
+            timeout: match job.load {
+                Load::Closed => Timespec { tv_sec: 0, tv_nsec: 100_000_000 },
+                // A sleep would be tens of microseconds late, which is the latency to be measured.
+                Load::Open { .. } => Timespec { tv_sec: 0, tv_nsec: 0 },
+            },
+            idle: (0..connections.len()).collect(),
+            connections,
+            checker: Checker::new(job.expected.clone()),
+            pace: Pace::new(job.load, start, end),
+            end,
+            responses: 0,
+            measured: None,
+        })
+    }
+
+    /// Sends and receives until `until`.
+    fn until(&mut self, until: Instant) -> Result<(), String> {
+        loop {
+            let now = SystemClock.now();
+            if now >= until {
+                return Ok(());
+            }
+            self.send_due(now)?;
+            self.receive()?;
+        }
+    }
+
+    /// Receives what is still in flight.
+    fn drain(&mut self) -> Result<(), String> {
+        let limit = self.end + PATIENCE;
+        while self.idle.len() < self.connections.len() {
+            if SystemClock.now() > limit {
+                let missing = self.connections.len() - self.idle.len();
+                return Err(format!("{missing} requests were never answered"));
+            }
+            self.receive()?;
+        }
+        Ok(())
+    }
+
+    fn send_due(&mut self, now: Instant) -> Result<(), String> {
+        while let Some(index) = self.idle.front().copied()
+            && let Some(due) = self.pace.next(now)
+        {
+            self.idle.pop_front();
+            self.connections[index].send(self.request, due)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for responses, and sends at once what is due then.
+    fn receive(&mut self) -> Result<(), String> {
+        let mut events = std::mem::take(&mut self.events);
+        let waited = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&self.timeout));
+        waited.map_err(|error| format!("epoll: {error}"))?;
+        for event in events.drain(..) {
+            let index = usize::try_from(event.data.u64()).expect("the index of a connection");
+            if let Some(due) = self.connections[index].receive(&mut self.checker)? {
+                let now = SystemClock.now();
+                self.responses += 1;
+                if let Some(measured) = &mut self.measured {
+                    measured.record(now.saturating_duration_since(due));
+                }
+                self.idle.push_back(index);
+                self.send_due(now)?;
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Benchmarks of the broker: ratios of two servers, measured in one run on the same cores.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("the benchmarks pin processes to cores and read /proc: they run on Linux only");
+
+mod cached_issue;
+mod comparison;
+mod cores;
+mod generator;
+mod printer;
+mod server;
+mod target;
+
+use std::{io::Read, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures the broker against baselines, both in one run on the same two cores.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The most cached tokens a second, and their latency at a fixed rate, against a bare axum route.
+    ///
+    /// Starts the broker and a bare axum route on core 0, an upstream that mints and a load generator
+    /// on core 1. Takes about two minutes on an idle machine.
+    CachedIssue(cached_issue::Options),
+    /// The bare route: reads its answer from standard input, prints its address.
+    #[command(hide = true)]
+    Bare,
+    /// The load generator: reads its job from standard input, prints its report.
+    #[command(hide = true)]
+    Generate,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::failed(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Outcome<()> {
+    match command {
+        Command::CachedIssue(options) => {
+            cores::pin_to(cores::LOAD)?;
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(cached_issue::run(&options))
+        }
+        Command::Bare => {
+            server::serve_bare(serde_json::from_reader(std::io::stdin().lock())?, printer::address)
+        }
+        Command::Generate => {
+            let mut job = String::new();
+            std::io::stdin().read_to_string(&mut job)?;
+            printer::report(&generator::run(&serde_json::from_str(&job)?)?)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The broker under test: the real binary, with everything on.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+
+use aws_lc_rs::digest;
+use data_encoding::{BASE64, HEXLOWER};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use valet_clock::{Clock, ClockExt, SystemClock};
+
+use super::{Endpoint, Upstream};
+use crate::{Outcome, cores};
+
+const APP: &str = "bench";
+const SECRET: &str = "vs_a-secret-of-a-usual-length-for-benchmarks-only";
+
+/// How long the broker may take to serve, to write its audit trail and to stop.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running broker and its files.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// Where it is.
+    pub(crate) endpoint: Endpoint,
+    process: Child,
+    files: TempDir,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    listen: SocketAddr,
+}
+
+impl Broker {
+    /// Starts it with one app that mints at `upstream`.
+    pub(crate) async fn start(upstream: &Upstream) -> Outcome<Self> {
+        let files = TempDir::new()?;
+        let (config, ready) = (files.path().join("valet.toml"), files.path().join("ready.json"));
+        fs::write(&config, Self::config(upstream, &files))?;
+        let mut command = Command::new(binary()?);
+        command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
+        command.env("DASHSCOPE_API_KEY", "sk-for-benchmarks-only").env("RUST_LOG", "warn");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let mut process = cores::on(cores::SERVER, || command.spawn())?;
+        let pid = process.id().ok_or("the broker ended at once")?;
+        let listening = async {
+            loop {
+                match fs::read_to_string(&ready) {
+                    Ok(line) if line.ends_with('\n') => break serde_json::from_str::<Ready>(&line),
+                    _ => SystemClock.sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let ready = tokio::select! {
+            ended = process.wait() => return Err(format!("the broker ended: {}", ended?).into()),
+            ready = SystemClock.timeout(PATIENCE, listening) => ready.map_err(|_| "the broker does not serve")??,
+        };
+        Ok(Self { endpoint: Endpoint { address: ready.listen, pid }, process, files })
+    }
+
+    fn config(upstream: &Upstream, files: &TempDir) -> String {
+        let secret = HEXLOWER.encode(digest::digest(&digest::SHA256, SECRET.as_bytes()).as_ref());
+        let (audit, address) = (files.path().join("audit.jsonl"), upstream.address);
+        format!(
+            r#"listen = "127.0.0.1:0"
+metrics_listen = "127.0.0.1:0"
+[audit]
+path = {audit:?}
+[upstreams.bench]
+base_url = "http://{address}/api/v1"
+keys = [{{ env = "DASHSCOPE_API_KEY" }}]
+[apps.{APP}]
+upstream = "bench"
+mode = "direct"
+secrets = ["sha256:{secret}"]
+rate = {{ per_second = 1000000, burst = 1000000 }}
+"#
+        )
+    }
+
+    /// The request that Valet's own client sends for a token.
+    pub(crate) fn token_request(&self) -> String {
+        let credential = BASE64.encode(format!("{APP}:{SECRET}").as_bytes());
+        let host = self.endpoint.address;
+        format!(
+            "POST /v1/tokens HTTP/1.1\r\nauthorization: Basic {credential}\r\naccept: */*\r\n\
+             host: {host}\r\ncontent-length: 0\r\n\r\n"
+        )
+    }
+
+    /// Waits until the audit trail has `lines` lines, and empties it; says how many it had.
+    pub(crate) async fn take_audit(&self, lines: u64) -> Outcome<u64> {
+        let limit = SystemClock.now() + PATIENCE;
+        let path = self.files.path().join("audit.jsonl");
+        let count = loop {
+            let count = line_count(&path)?;
+            if count >= lines || SystemClock.now() > limit {
+                break count;
+            }
+            SystemClock.sleep(Duration::from_millis(100)).await;
+        };
+        // The broker appends: emptied, the file grows from its beginning.
+        fs::File::options().write(true).open(path)?.set_len(0)?;
+        Ok(count)
+    }
+
+    /// Stops it, as an operator would.
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
+        let pid = i32::try_from(self.endpoint.pid).ok().and_then(Pid::from_raw).ok_or("no process id")?;
+        kill_process(pid, Signal::TERM)?;
+        let ended = SystemClock.timeout(PATIENCE, self.process.wait()).await;
+        match ended.map_err(|_| "the broker does not stop")?? {
+            status if status.success() => Ok(()),
+            status => Err(format!("the broker stopped with {status}").into()),
+        }
+    }
+}
+
+fn line_count(path: &std::path::Path) -> std::io::Result<u64> {
+    let text = fs::read(path)?;
+    Ok(text.iter().map(|byte| u64::from(*byte == b'\n')).sum())
+}
+
+/// The broker's binary, built beside this one.
+fn binary() -> Outcome<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("valet-server");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let build = "cargo build --profile dist -p valet-server";
+    Err(format!("there is no {}; build it first: {build}", path.display()).into())
+}

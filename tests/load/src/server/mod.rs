@@ -1,0 +1,22 @@
+//! The servers that are compared, each a process of its own on the server's core.
+
+mod bare;
+mod broker;
+mod upstream;
+
+use std::net::SocketAddr;
+
+pub(crate) use self::{
+    bare::{Answer, Bare, serve as serve_bare},
+    broker::Broker,
+    upstream::Upstream,
+};
+
+/// A server that can be loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its process.
+    pub(crate) pid: u32,
+}
