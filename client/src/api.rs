@@ -53,19 +53,7 @@ impl Api {
             // Required on submits, and on nothing else (*Fun-ASR recording, RESTful API*).
             self.call(Method::POST, path, token).header("X-DashScope-Async", "enable").json(body)
         };
-        self.retried(async || {
-            let error = match self.once(&build).await {
-                Ok(task) => return Ok(task),
-                Err(error) => error,
-            };
-            let doubtful = match error.kind() {
-                Kind::Lost | Kind::Malformed => true,
-                Kind::Unavailable => error.status() != Some(503),
-                _ => false,
-            };
-            if doubtful { Err(ambiguous(&error)) } else { Err(error) }
-        })
-        .await
+        self.retried(|| self.once(&build, doubtful)).await
     }
 
     /// Asks once how far a task is.
@@ -99,7 +87,7 @@ impl Api {
             match answer.status {
                 200 => serde_json::from_slice(&answer.body)
                     .map_err(|_| malformed("gave a result that is no transcript")),
-                _ => Err(refusal(answer)),
+                _ => Err(refusal(answer, None)),
             }
         })
         .await
@@ -123,27 +111,30 @@ impl Api {
     ) -> Result<T, Error> {
         self.token().await?;
         self.budget.take(&self.clock).await;
-        self.once(build).await
+        self.once(build, |error| error).await
     }
 
     /// One call; on a 401 the token is renewed and the call made once more. A 401 is a refusal, so
-    /// that is safe for submits too.
+    /// that is safe for submits too. `meant` says what an error of the call itself means; one that
+    /// kept us from making it stays as it is.
     async fn once<T: for<'de> Deserialize<'de>>(
         &self,
         build: &(impl Fn(&Token) -> RequestBuilder + Sync),
+        meant: fn(Error) -> Error,
     ) -> Result<T, Error> {
         let mut token: Arc<Token> = self.token().await?;
-        let mut answer = http::send(build(&token), &self.clock, LIMIT, MAX_BODY).await.map_err(no_answer)?;
+        let send = async |token: &Token| http::send(build(token), &self.clock, LIMIT, MAX_BODY).await;
+        let mut answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
         if answer.status == 401 {
             self.tokens.refuse(&token);
             token = self.token().await?;
-            answer = http::send(build(&token), &self.clock, LIMIT, MAX_BODY).await.map_err(no_answer)?;
+            answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
         }
         if answer.status != 200 {
-            return Err(refusal(answer));
+            return Err(meant(refusal(answer, Some(&token))));
         }
         serde_json::from_slice(&answer.body)
-            .map_err(|_| malformed("gave an answer that is not the documented one"))
+            .map_err(|_| meant(malformed("gave an answer that is not the documented one")))
     }
 
     /// Calls again while the error may pass, with a bounded number of jittered waits.
@@ -185,7 +176,16 @@ fn no_answer(why: NoAnswer) -> Error {
     }
 }
 
-fn ambiguous(error: &Error) -> Error {
+/// What an error of a submit means: unless it did not arrive or was refused, nobody knows.
+fn doubtful(error: Error) -> Error {
+    let arrived = match error.kind() {
+        Kind::Lost | Kind::Malformed => true,
+        Kind::Unavailable => error.status() != Some(503),
+        _ => false,
+    };
+    if !arrived {
+        return error;
+    }
     let message = format!(
         "the task may or may not have been submitted ({error}); it was not sent again, since it would be \
          billed twice: look for it in the list of tasks first"
@@ -194,10 +194,15 @@ fn ambiguous(error: &Error) -> Error {
     Error::answered(Kind::Ambiguous, message, error.status().unwrap_or(0), None, id, None)
 }
 
-/// What a refusal means (*Error messages*).
-fn refusal(answer: Answer) -> Error {
+/// What a refusal of a call with this token means (*Error messages*).
+fn refusal(answer: Answer, token: Option<&Token>) -> Error {
     let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let code = body.code.unwrap_or_default();
+    // A service that repeats the token does not get it into our errors.
+    let redacted = |text: String| match token.map(Token::expose) {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[token]"),
+        _ => text,
+    };
+    let code = body.code.map(redacted).unwrap_or_default();
     let kind = match (answer.status, code.as_str()) {
         (401, _) => Kind::Credentials,
         // Documented with 429, and waiting does not help.
@@ -212,7 +217,7 @@ fn refusal(answer: Answer) -> Error {
         (500.., _) => Kind::Unavailable,
         _ => Kind::Refused,
     };
-    let said = body.message.filter(|message| !message.is_empty());
+    let said = body.message.filter(|message| !message.is_empty()).map(redacted);
     let said = said.unwrap_or_else(|| format!("status {}, no reason given", answer.status));
     let message = match kind {
         Kind::Credentials => format!("the service does not accept the token: {said}"),
@@ -226,7 +231,7 @@ fn refusal(answer: Answer) -> Error {
         message,
         answer.status,
         code,
-        body.request_id.or(answer.request_id),
+        body.request_id.or(answer.request_id).map(redacted),
         answer.retry_after,
     )
 }

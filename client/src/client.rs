@@ -248,6 +248,9 @@ fn web_url(what: &str, text: &str) -> Result<Url, Error> {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("must not hold a user or a password: URLs are shown in errors".into()));
+    }
     if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
         return Ok(url);
     }

@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+/// The most bytes of a text of the other side that an error repeats.
+const LONGEST_TEXT: usize = 1000;
+
 /// Why a call did not give what was asked. Cheap to clone; holds no secret.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -50,7 +53,7 @@ pub enum Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = printable(message.into());
         Self(Arc::new(Inner { kind, message, code: None, status: None, request_id: None, retry_after: None }))
     }
 
@@ -62,6 +65,8 @@ impl Error {
         request_id: Option<String>,
         retry_after: Option<Duration>,
     ) -> Self {
+        let (message, code) = (printable(message), code.map(printable));
+        let request_id = request_id.map(printable);
         Self(Arc::new(Inner { kind, message, code, status: Some(status), request_id, retry_after }))
     }
 
@@ -103,6 +108,20 @@ impl Error {
     }
 }
 
+/// Words of the other side as they may stand in an error: on one line, without control characters that
+/// a terminal would obey, and of bounded length.
+pub(crate) fn printable(text: String) -> String {
+    if text.len() <= LONGEST_TEXT && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut short: String = text.replace(char::is_control, " ");
+    if short.len() > LONGEST_TEXT {
+        short.truncate(short.floor_char_boundary(LONGEST_TEXT));
+        short.push('…');
+    }
+    short
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
@@ -128,3 +147,16 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_other_side_says_neither_floods_nor_commands_a_terminal() {
+        assert_eq!(printable("plain, 也".into()), "plain, 也");
+        assert_eq!(printable("a\nb\u{1b}[31mc".into()), "a b [31mc");
+        let long = printable("也".repeat(1 << 20));
+        assert!(long.len() <= LONGEST_TEXT + '…'.len_utf8() && long.ends_with("也…"));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Status, Task, Transcript, task::Subtask};
+use crate::{Error, Status, Task, Transcript, error::printable, task::Subtask};
 
 /// Codes of files in which there is no speech: an empty transcript, not a failure (*Error messages*).
 const NO_SPEECH: [&str; 2] = ["SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HAVE_NO_WORDS"];
@@ -92,13 +92,13 @@ impl Next {
         let Some(subtask) = subtask else { return Self::Done(Err(FileFailure::Missing)) };
         let code = subtask.code.as_deref().unwrap_or_default();
         match (&subtask.subtask_status, &subtask.transcription_url) {
-            (_, None) if NO_SPEECH.contains(&code) => {
+            (Status::Succeeded, Some(url)) => Self::Download(url.clone()),
+            _ if NO_SPEECH.contains(&code) => {
                 Self::Done(Ok(Transcript { file_url: url.to_owned(), ..Transcript::default() }))
             }
-            (Status::Succeeded, Some(url)) => Self::Download(url.clone()),
             (status, _) => {
-                let code = if code.is_empty() { status.as_str() } else { code }.to_owned();
-                let message = subtask.message.clone().unwrap_or_default();
+                let code = printable(if code.is_empty() { status.as_str() } else { code }.to_owned());
+                let message = printable(subtask.message.clone().unwrap_or_default());
                 Self::Done(Err(FileFailure::Failed { code, message }))
             }
         }

@@ -48,8 +48,11 @@ impl<'c> Wait<'c> {
     }
 
     async fn run(mut self) -> Result<Task, Error> {
-        let Some(limit) = self.deadline else { return self.until_final().await };
         let (clock, id) = (self.api.clock.clone(), self.id.clone());
+        // A limit beyond what the clock can count is none.
+        let Some(limit) = self.deadline.filter(|limit| clock.now().checked_add(*limit).is_some()) else {
+            return self.until_final().await;
+        };
         clock.timeout(limit, self.until_final()).await.unwrap_or_else(|_| {
             let message =
                 format!("task {id} had not ended after {limit:?}; it goes on, and can be waited for again");

@@ -119,10 +119,10 @@ impl Broker {
         let (readiness, connections) = (self.doors.readiness.clone(), TaskTracker::new());
         let router = http::routes(Arc::new(self.doors));
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.listener.serve(router, shutdown.soft().clone(), connections.clone()));
+        tasks.spawn(self.listener.serve(router, shutdown.clone(), connections.clone()));
         if let Some((listener, _)) = self.metrics {
             let router = http::metrics_routes(Arc::new(self.registry));
-            tasks.spawn(listener.serve(router, shutdown.soft().clone(), connections.clone()));
+            tasks.spawn(listener.serve(router, shutdown.clone(), connections.clone()));
         }
         let mut upkeep = JoinSet::new();
         for upstream in self.upstreams {

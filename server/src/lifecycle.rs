@@ -34,15 +34,25 @@ impl Shutdown {
         &self.soft
     }
 
-    /// Waits until `connections` have ended, the second stage begins, or `limit` has passed.
+    /// The second stage: wait for nothing any more.
+    #[must_use]
+    pub fn hard(&self) -> &CancellationToken {
+        &self.hard
+    }
+
+    /// Waits until `connections` have ended; once `limit` has passed, or at a second signal, the second
+    /// stage cuts off those that are left.
     pub async fn drain(&self, connections: &TaskTracker, limit: Duration, clock: &SharedClock) -> Drained {
         connections.close();
         tokio::select! {
             biased;
-            () = connections.wait() => Drained::Whole,
-            () = self.hard.cancelled() => Drained::CutOff(connections.len()),
-            () = clock.sleep(limit) => Drained::CutOff(connections.len()),
+            () = connections.wait() => return Drained::Whole,
+            () = self.hard.cancelled() => {}
+            () = clock.sleep(limit) => self.hard.cancel(),
         }
+        let left = connections.len();
+        connections.wait().await;
+        if left == 0 { Drained::Whole } else { Drained::CutOff(left) }
     }
 
     /// Advances on every SIGTERM and SIGINT.

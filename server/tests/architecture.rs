@@ -21,8 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["audit"]),
     ("site", &["admission", "config", "identity", "policy", "token"]),
     ("issue", &["admission", "audit", "identity", "policy", "request_id", "site", "telemetry", "token"]),
-    ("http", &["audit", "config", "identity", "issue", "policy", "request_id", "token"]),
     ("lifecycle", &[]),
+    ("http", &["audit", "config", "identity", "issue", "lifecycle", "policy", "request_id", "token"]),
     (
         "broker",
         &["audit", "config", "http", "issue", "lifecycle", "request_id", "site", "telemetry", "token"],

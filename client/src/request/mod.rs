@@ -134,6 +134,14 @@ impl TranscriptionRequest {
         &self.urls
     }
 
+    /// Checks every documented rule, without sending anything.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidRequest`], naming the field.
+    pub fn check(&self) -> Result<(), Error> {
+        self.body().map(|_| ())
+    }
+
     /// Checks every documented rule, and gives the body to send.
     ///
     /// `parameters` is always there, even empty: without it the workspace hosts accept the submit and
@@ -202,10 +210,11 @@ impl TranscriptionRequest {
 /// `InvalidFile.DownloadFailed` otherwise; what is, is left as it was signed.
 fn checked_url(index: usize, text: &str) -> Result<String, Error> {
     let field = format!("file_urls[{index}]");
-    let url: Url = text.parse().map_err(|error| invalid(&field, &format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(invalid(&field, "must begin with http:// or https://; the service reads no local files"));
-    }
+    let url = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| {
+        let rule = "must begin with http:// or https://; the service reads no local files";
+        invalid(&field, &format!("{rule}: {text:?}"))
+    })?;
     let plain = text.bytes().all(|b| b.is_ascii_graphic());
     Ok(if plain { text.to_owned() } else { url.into() })
 }

@@ -92,6 +92,9 @@ impl BrokerSource {
         if !matches!(base_url.scheme(), "http" | "https") {
             return Err(self.malformed("named a base_url that is not on the web"));
         }
+        if body.token.is_empty() || !body.token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(self.malformed("gave a token that no header can carry"));
+        }
         let life = Some(Duration::from_secs(body.expires_in));
         Ok(Token::new(body.token, body.base_url, life).with_queries_per_second(body.queries_per_second))
     }

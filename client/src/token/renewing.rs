@@ -15,6 +15,8 @@ use crate::Error;
 const FLOOR: Duration = Duration::from_secs(2);
 /// A renewal that failed is tried again after so long, while a token lives.
 const RETRY: Duration = Duration::from_secs(1);
+/// A life beyond this counts as this: so long is renewed soon enough, and a clock can count it.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The token at hand, and where the next one comes from. Clones are the same.
 #[derive(Clone)]
@@ -114,10 +116,17 @@ impl Renewing {
         match fetched {
             Ok(token) => {
                 let token = Arc::new(token);
+                state.failure = None;
+                let is = |other: &Arc<Token>| other.expose() == token.expose();
+                if refused.is_none() && state.refused.as_ref().is_some_and(is) {
+                    // Refused while it was renewed: the next fetch is the one that says so.
+                    return Ok(token);
+                }
                 // The last third of a life is time enough for several tries.
-                let times = token.life().map(|life| (sent + life, sent + life * 2 / 3));
+                let life = token.life().map(|life| life.min(LONGEST_LIFE));
+                let times = life.map(|life| (sent + life, sent + life * 2 / 3));
                 state.held = Some(Held { token: token.clone(), times });
-                (state.refused, state.failure) = (None, None);
+                state.refused = None;
                 Ok(token)
             }
             Err(failure) => {

@@ -18,6 +18,7 @@ use crate::{
 };
 
 const PAGE_SIZE_DEFAULT: u32 = 10;
+const REGION: &str = "sandbox";
 const SPAN_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Serialize)]
@@ -56,6 +57,8 @@ struct Wanted {
     from: Option<Duration>,
     to: Option<Duration>,
     model: Option<String>,
+    api_key_id: Option<String>,
+    region: Option<String>,
     status: Option<TaskStatus>,
     page_no: u32,
     page_size: u32,
@@ -94,7 +97,7 @@ pub(super) fn answer(core: &Core, call: &Call) -> Answer {
                 task_id: &task.id,
                 status: view.status,
                 model_name: task.order.model.name(),
-                region: "sandbox",
+                region: REGION,
                 gmt_create: millis::of(task.submitted.unix),
                 start_time: view.scheduled.map(millis::of),
                 end_time: view.end.map(millis::of),
@@ -110,15 +113,19 @@ pub(super) fn answer(core: &Core, call: &Call) -> Answer {
 
 impl Wanted {
     fn read(call: &Call, page_max: u32) -> Result<Self, Refusal> {
-        let [task_id, start_time, end_time, model, status, page_no, page_size] = call.query([
-            "task_id",
-            "start_time",
-            "end_time",
-            "model_name",
-            "status",
-            "page_no",
-            "page_size",
-        ])?;
+        // `api_key_id` and `region` are the vendor's Python SDK's (`list` in `client/base_api.py`).
+        let [task_id, start_time, end_time, model, api_key_id, region, status, page_no, page_size] = call
+            .query([
+                "task_id",
+                "start_time",
+                "end_time",
+                "model_name",
+                "api_key_id",
+                "region",
+                "status",
+                "page_no",
+                "page_size",
+            ])?;
         let from = time("start_time", start_time)?;
         let to = time("end_time", end_time)?;
         if let Some((from, to)) = from.zip(to)
@@ -129,7 +136,7 @@ impl Wanted {
         let page_size = number("page_size", page_size, PAGE_SIZE_DEFAULT.min(page_max))?.min(page_max);
         let page_no = number("page_no", page_no, 1)?;
         let status = status.map(|text| known_status(&text)).transpose()?;
-        Ok(Self { task_id, from, to, model, status, page_no, page_size })
+        Ok(Self { task_id, from, to, model, api_key_id, region, status, page_no, page_size })
     }
 
     fn takes(&self, task: &Task, status: TaskStatus) -> bool {
@@ -138,6 +145,8 @@ impl Wanted {
             && self.from.is_none_or(|from| from <= unix)
             && self.to.is_none_or(|to| unix <= to)
             && self.model.as_ref().is_none_or(|model| model == task.order.model.name())
+            && self.api_key_id.as_ref().is_none_or(|key| *key == task.key)
+            && self.region.as_ref().is_none_or(|region| region == REGION)
             && self.status.is_none_or(|wanted| wanted == status)
     }
 }

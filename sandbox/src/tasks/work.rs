@@ -40,7 +40,7 @@ pub(crate) struct Work {
     stop: CancellationToken,
 }
 
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 impl Work {
     pub(crate) fn new(

@@ -2,6 +2,8 @@
 //!
 //! Time is a manual clock; recordings come from a small file server of the tests' own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 /// The control route over HTTP.
 mod control;
 /// Scripted faults and the journal.

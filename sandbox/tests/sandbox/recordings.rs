@@ -67,6 +67,7 @@ async fn a_recording_that_is_none_has_its_own_code() {
         ("text.mp3", Bytes::from("This is no recording at all. ".repeat(50)), "FILE_PARSE_FAILED"),
         ("empty.wav", Bytes::new(), "NO_VALID_AUDIO_ERROR"),
         ("bare.wav", bare, "NO_VALID_AUDIO_ERROR"),
+        ("voice.aiff", aiff(), "FILE_CHECK_FAILED"),
         ("voice.amr", Bytes::from_static(b"#!AMR\n\x3c\x00\x00\x00"), "Sandbox.UnsupportedFormat"),
         ("film.avi", Bytes::from_static(b"RIFF\x00\x00\x00\x00AVI LIST"), "Sandbox.UnsupportedFormat"),
         ("film.flv", Bytes::from_static(b"FLV\x01\x05\x00\x00\x00\x09"), "Sandbox.UnsupportedFormat"),
@@ -75,6 +76,26 @@ async fn a_recording_that_is_none_has_its_own_code() {
         let url = stage.origin.file(name, content);
         assert_eq!(stage.failure(url, json!({})).await, code, "{name}");
     }
+}
+
+/// A tenth of a second of AIFF, which the decoder could read and the service does not list.
+fn aiff() -> Bytes {
+    let mut file = b"FORM\0\0\x06\x6eAIFFCOMM\0\0\0\x12\0\x01\0\0\x03\x20\0\x10".to_vec();
+    // 8000 as an 80-bit float.
+    file.extend(b"\x40\x0b\xfa\0\0\0\0\0\0\0SSND\0\0\x06\x48\0\0\0\0\0\0\0\0");
+    file.extend([0x20; 1600]);
+    file.into()
+}
+
+/// A file that was cut off is as long as what is left of it, whatever its header promises.
+#[tokio::test]
+async fn a_recording_without_its_end_is_measured_as_it_is() {
+    let stage = Stage::new().await;
+    let whole = one_second();
+    let url = stage.origin.file("cut.wav", whole.slice(..44 + (whole.len() - 44) / 2));
+    let result = stage.transcript(url, json!({})).await;
+    assert_eq!(result["properties"]["original_duration_in_milliseconds"], 1000);
+    assert_eq!(result["transcripts"][0]["content_duration_in_milliseconds"], 500);
 }
 
 /// *Fun-ASR recording*: at most 2 GB and 12 hours; the limits are settings.

@@ -9,11 +9,9 @@ use crate::harness::{Stage, send};
 const PATH: &str = "/api/v1/services/audio/asr/transcription";
 
 fn body(parameters: Value) -> Value {
-    json!({
-        "model": "fun-asr",
-        "input": { "file_urls": ["http://example.com/a.wav"] },
-        "parameters": parameters,
-    })
+    let mut body = json!({ "model": "fun-asr", "input": { "file_urls": ["http://example.com/a.wav"] } });
+    body["parameters"] = parameters;
+    body
 }
 
 /// Accepts each of `taken` and refuses each of `refused`, naming the parameter.

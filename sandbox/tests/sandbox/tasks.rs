@@ -207,7 +207,7 @@ async fn tasks_are_listed_by_the_page() {
     list(&stage, "size=1").await.refused_parameter("size");
 }
 
-/// The filters: `task_id`, `status`, `model_name`, and `start_time` to `end_time` of at most 24 hours.
+/// The filters: `task_id`, `status`, `model_name`, `api_key_id`, `region`, and `start_time` to `end_time` of at most 24 hours.
 #[tokio::test]
 async fn a_list_is_filtered() {
     let stage = Stage::with(|settings| settings.with_list_order(ListOrder::NewestFirst)).await;
@@ -219,9 +219,13 @@ async fn a_list_is_filtered() {
         data.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids("").await, [second.clone(), first.clone()]);
-    assert_eq!(ids(&format!("task_id={first}")).await, [first.clone()]);
-    assert_eq!(ids("status=PENDING").await, [second.clone()]);
+    assert_eq!(ids(&format!("task_id={first}")).await, std::slice::from_ref(&first));
+    assert_eq!(ids("status=PENDING").await, std::slice::from_ref(&second));
     assert_eq!(ids("model_name=fun-asr").await.len(), 2);
+    let key = valet_sandbox::fingerprint(crate::harness::KEY);
+    assert_eq!(ids(&format!("region=sandbox&api_key_id={key}")).await.len(), 2);
+    assert_eq!(ids("region=cn-beijing").await.len(), 0);
+    assert_eq!(ids("api_key_id=other").await.len(), 0);
     assert_eq!(ids("model_name=fun-asr-mtl").await.len(), 0);
     assert_eq!(ids("start_time=20250408094610&end_time=20250409094610").await, [second]);
     assert_eq!(ids("end_time=20250408094610").await, [first]);

@@ -17,11 +17,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use valet_clock::{ClockExt, SharedClock, Sleep};
 
-use crate::config::Bounds;
+use crate::{config::Bounds, lifecycle::Shutdown};
 
 /// A bound listener.
 #[derive(Debug)]
@@ -60,9 +60,10 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves `router` until `stop`; then closes idle connections, and lets the others finish the
-    /// request in hand. Returns once none is accepted any more; `connections` tells when all ended.
-    pub async fn serve(self, router: Router, stop: CancellationToken, connections: TaskTracker) {
+    /// Serves `router` until the first stage of a stop; then closes idle connections, and lets the others
+    /// finish the request in hand, which the second stage cuts off. Returns once none is accepted any
+    /// more; `connections` tells when all ended.
+    pub async fn serve(self, router: Router, shutdown: Shutdown, connections: TaskTracker) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         loop {
             let accept = async {
@@ -70,21 +71,21 @@ impl Listener {
                 (self.socket.accept().await, permit)
             };
             let (accepted, permit) = tokio::select! {
-                () = stop.cancelled() => return,
+                () = shutdown.soft().cancelled() => return,
                 accepted = accept => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = connection(
-                        stream,
-                        peer,
-                        router.clone(),
-                        self.bounds,
-                        self.clock.clone(),
-                        stop.clone(),
-                    );
+                    let (clock, shutdown) = (self.clock.clone(), shutdown.clone());
+                    let connection =
+                        connection(stream, peer, router.clone(), self.bounds, clock, shutdown.clone());
                     connections.spawn(async move {
-                        connection.await;
+                        // Polled first, so that a request that is answered now is answered.
+                        tokio::select! {
+                            biased;
+                            () = connection => {}
+                            () = shutdown.hard().cancelled() => {}
+                        }
                         drop(permit);
                     });
                 }
@@ -104,7 +105,7 @@ async fn connection(
     router: Router,
     bounds: Bounds,
     clock: SharedClock,
-    stop: CancellationToken,
+    shutdown: Shutdown,
 ) {
     // Failing to set it costs latency only.
     let _ = stream.set_nodelay(true);
@@ -120,7 +121,7 @@ async fn connection(
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = shutdown.soft().cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -24,6 +24,9 @@ use crate::{
 /// How long one attempt may take, all keys together.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
+/// A token that the upstream grants less life is of no use: it is stale before the next one is there.
+const SHORTEST_LIFE: Duration = Duration::from_secs(6);
+
 /// The name of an upstream key in logs and records: the start of its SHA-256.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct KeyId(Arc<str>);
@@ -119,7 +122,10 @@ impl Pool {
             let left = u32::try_from(self.keys.len() - tried).unwrap_or(u32::MAX);
             let limit = end.saturating_duration_since(now) / left;
             match self.mint_with(key, upstream_use.lifetime, limit).await {
-                Ok((token, sent)) => return Ok(self.live(token, sent, key, upstream_use)),
+                Ok((token, sent)) => match self.live(token, sent, key, upstream_use) {
+                    Some(live) => return Ok(live),
+                    None => failure = Some(Failure::of(Kind::Malformed)),
+                },
                 Err(error) => failure = Some(error),
             }
         }
@@ -157,8 +163,19 @@ impl Pool {
         }
     }
 
-    fn live(&self, token: Token, sent: Sent, key: &Arc<Key>, upstream_use: &UpstreamUse) -> Live<Minted> {
+    /// The token as it is kept; `None` if it lives too briefly to be.
+    fn live(
+        &self,
+        token: Token,
+        sent: Sent,
+        key: &Arc<Key>,
+        upstream_use: &UpstreamUse,
+    ) -> Option<Live<Minted>> {
         let life = self.life(&token, sent, upstream_use.lifetime);
+        if life < SHORTEST_LIFE {
+            tracing::warn!(upstream = %self.name, ?life, "the upstream granted too short a life");
+            return None;
+        }
         let minted = Minted {
             sha256: token.bearer.sha256(),
             bearer: token.bearer,
@@ -167,7 +184,7 @@ impl Pool {
             expires_at: (sent.unix + life).as_secs(),
             request_id: token.request_id,
         };
-        Live::new(minted, sent.at, life, fastrand::f64())
+        Some(Live::new(minted, sent.at, life, fastrand::f64()))
     }
 
     /// The life that was asked for, or what the upstream granted by its own clock if that is less.

@@ -11,8 +11,7 @@ use clap::{Args, value_parser};
 
 use crate::{
     Outcome,
-    comparison::{Pair, generate, median, ratio},
-    cores,
+    comparison::{Pair, generate, ratio},
     generator::{Expected, Job, Load, Report, head_length, headers},
     printer,
     server::{Answer, Bare, Broker, Endpoint, Upstream},
@@ -28,7 +27,7 @@ const SERVER_BUSY: f64 = 0.95;
 /// Above this the generator was, and the ratio says nothing.
 const GENERATOR_BUSY: f64 = 0.90;
 /// So many times the repetitions are tried in search of runs that count.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 5;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {

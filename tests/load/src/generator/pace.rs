@@ -39,7 +39,7 @@ impl Pace {
                 self.start + Duration::from_secs(1).mul_f64(self.sent as f64 / f64::from(per_second))
             }
         };
-        let is_due = due <= now && due < self.end;
+        let is_due = due <= now && now < self.end;
         self.sent += u64::from(is_due);
         is_due.then_some(due)
     }
