@@ -160,6 +160,9 @@ pub struct Output {
     pub extra: Map<String, Value>,
 }
 
+/// Codes of files in which there is no speech (*Error messages*).
+const NO_SPEECH: [&str; 2] = ["SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HAVE_NO_WORDS"];
+
 /// One file of a task.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Subtask {
@@ -222,6 +225,14 @@ impl Task {
     #[must_use]
     pub fn results(&self) -> &[Subtask] {
         &self.output.results
+    }
+}
+
+impl Subtask {
+    /// Whether there is no speech in it: its transcript is empty, which is no failure.
+    #[must_use]
+    pub fn has_no_speech(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| NO_SPEECH.contains(&code))
     }
 }
 

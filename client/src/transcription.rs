@@ -4,9 +4,6 @@ use std::fmt;
 
 use crate::{Error, Status, Task, Transcript, error::printable, task::Subtask};
 
-/// Codes of files in which there is no speech: an empty transcript, not a failure (*Error messages*).
-const NO_SPEECH: [&str; 2] = ["SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HAVE_NO_WORDS"];
-
 /// What came of a task.
 #[derive(Clone, Debug)]
 pub struct Transcription {
@@ -93,7 +90,7 @@ impl Next {
         let code = subtask.code.as_deref().unwrap_or_default();
         match (&subtask.subtask_status, &subtask.transcription_url) {
             (Status::Succeeded, Some(url)) => Self::Download(url.clone()),
-            _ if NO_SPEECH.contains(&code) => {
+            _ if subtask.has_no_speech() => {
                 Self::Done(Ok(Transcript { file_url: url.to_owned(), ..Transcript::default() }))
             }
             (status, _) => {

@@ -23,8 +23,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
 
-    /// An API key to know, `sk-…` or `ACCOUNT=sk-…`; may be repeated. Without any, one is made.
-    #[arg(long = "key", value_name = "KEY", env = "VALET_SANDBOX_KEY", hide_env_values = true)]
+    /// An API key to know, `sk-…` or `ACCOUNT=sk-…`; may be repeated.
+    #[arg(
+        long = "key",
+        value_name = "KEY",
+        env = "VALET_SANDBOX_KEY",
+        hide_env_values = true,
+        default_value = "sk-sandbox"
+    )]
     keys: Vec<String>,
 
     /// The bearer that the control route demands; without it the route is open, on loopback only.

@@ -11,7 +11,7 @@ use valet_clock::SharedClock;
 use crate::{
     audit::{Trail, Writer},
     config::{Bounds, Config},
-    http::{self, Doors, Listener, Readiness},
+    http::{Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     lifecycle::{Drained, Shutdown},
     request_id::RequestIds,
@@ -117,12 +117,12 @@ impl Broker {
     /// If a part of the broker died.
     pub async fn run(self, shutdown: Shutdown) -> Result<Drained, Failed> {
         let (readiness, connections) = (self.doors.readiness.clone(), TaskTracker::new());
-        let router = http::routes(Arc::new(self.doors));
+        let routes = Routes::new(Arc::new(self.doors));
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.listener.serve(router, shutdown.clone(), connections.clone()));
+        tasks.spawn(self.listener.serve(routes, shutdown.clone(), connections.clone()));
         if let Some((listener, _)) = self.metrics {
-            let router = http::metrics_routes(Arc::new(self.registry));
-            tasks.spawn(listener.serve(router, shutdown.clone(), connections.clone()));
+            let page = MetricsPage(Arc::new(self.registry));
+            tasks.spawn(listener.serve(page, shutdown.clone(), connections.clone()));
         }
         let mut upkeep = JoinSet::new();
         for upstream in self.upstreams {
@@ -134,6 +134,8 @@ impl Broker {
             Some(ended) = upkeep.join_next() => ended,
         };
         readiness.drain();
+        // Begun already, unless a part of the broker died.
+        shutdown.soft().cancel();
         let drained = shutdown.drain(&connections, self.bounds.drain_time, &self.clock).await;
         drop((tasks, upkeep));
         // What was decided is recorded before the process may end.

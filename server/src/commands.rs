@@ -55,7 +55,7 @@ struct Serve {
     /// VALET_SERVER_AUDIT__PATH sets audit.path.
     #[arg(long, value_name = "FILE", env = "VALET_SERVER_CONFIG")]
     config: Option<PathBuf>,
-    /// Mint from a local sandbox instead of DashScope, as http://127.0.0.1:8090/api/v1.
+    /// Mint from a local sandbox instead of DashScope, as http://127.0.0.1:8780/api/v1.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     sandbox_url: Option<String>,
     /// Where to listen, instead of what the configuration says.

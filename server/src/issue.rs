@@ -1,7 +1,7 @@
 //! The use case: a credential and a request in, a token or a refusal out, and one audit record. The
 //! only caller of all stages; free of HTTP.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -34,14 +34,14 @@ pub struct Issue {
 }
 
 /// How a request came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Arrival {
     /// Through which door.
     pub door: Door,
     /// Its id.
     pub request_id: RequestId,
     /// From where.
-    pub peer: SocketAddr,
+    pub peer: Arc<str>,
     /// When.
     pub at: Instant,
 }
@@ -210,7 +210,7 @@ impl Issue {
             peer: arrival.peer,
             status,
             outcome,
-            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            latency,
             app: noted.app,
             subject: noted.subject,
             client_reference_id: noted.client_reference_id,

@@ -48,7 +48,7 @@ impl IssueMetrics {
             seconds.clone(),
         );
         let issued = [Door::V1, Door::DashScope]
-            .map(|door| decisions.get_or_create_owned(&Decision { door: name(door), outcome: "issued" }));
+            .map(|door| decisions.get_or_create_owned(&Decision { door: door.name(), outcome: "issued" }));
         Self { decisions, issued, seconds }
     }
 
@@ -57,15 +57,8 @@ impl IssueMetrics {
         if outcome == "issued" {
             self.issued[door as usize].inc();
         } else {
-            self.decisions.get_or_create(&Decision { door: name(door), outcome }).inc();
+            self.decisions.get_or_create(&Decision { door: door.name(), outcome }).inc();
         }
         self.seconds.observe(took.as_secs_f64());
-    }
-}
-
-fn name(door: Door) -> &'static str {
-    match door {
-        Door::V1 => "v1",
-        Door::DashScope => "dashscope",
     }
 }

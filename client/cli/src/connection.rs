@@ -14,7 +14,10 @@ const MAX_SECRET: u64 = 64 << 10;
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// A client as the flags say, or else the environment.
-pub(crate) fn connect(arguments: &ConnectionArguments, environment: Environment<'_>) -> Result<Client, Failure> {
+pub(crate) fn connect(
+    arguments: &ConnectionArguments,
+    environment: Environment<'_>,
+) -> Result<Client, Failure> {
     let builder = Client::builder();
     let builder = if let Some(base_url) = &arguments.base_url {
         let variable = arguments.api_key_env.as_deref().unwrap_or(DEFAULT_KEY_VARIABLE);
@@ -108,7 +111,9 @@ mod tests {
         assert!(refused(&at_a_broker(), &[]).contains("VALET_SECRET"));
         assert!(refused(&at_a_broker(), &[("VALET_SECRET", " \n")]).contains("VALET_SECRET"));
         let nothing = refused(&ConnectionArguments::default(), &[]);
-        assert!(nothing.contains("VALET_URL") && nothing.contains("VALET_APP") && nothing.contains("--base-url"));
+        assert!(
+            nothing.contains("VALET_URL") && nothing.contains("VALET_APP") && nothing.contains("--base-url")
+        );
         let plain = ConnectionArguments { url: Some("http://valet.example.com".into()), ..at_a_broker() };
         assert!(refused(&plain, &[("VALET_SECRET", SECRET)]).contains("https://"));
     }

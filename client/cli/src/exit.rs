@@ -37,40 +37,44 @@ impl From<Kind> for Exit {
     }
 }
 
-/// Why a command gave nothing: in words, and as an exit code.
-#[derive(Debug, Eq, PartialEq)]
+/// Why something was not done: in words, as an exit code, and with what to do next.
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
-    message: String,
+    /// The code that the broker or the service gave, or else the kind of error.
+    pub(crate) code: String,
+    pub(crate) message: String,
+    advice: Option<&'static str>,
 }
 
 impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into() }
+        Self { exit: Exit::Usage, code: "Usage".into(), message: message.into(), advice: None }
     }
 
     pub(crate) fn files(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Files, message: message.into() }
+        Self { exit: Exit::Files, code: "Files".into(), message: message.into(), advice: None }
+    }
+
+    /// The deadline came before a task was even submitted.
+    pub(crate) fn too_late() -> Self {
+        let message = "not submitted: the deadline had passed".into();
+        Self { exit: Exit::Deadline, code: "Deadline".into(), message, advice: None }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { exit: error.kind().into(), message: explained(&error) }
+        let kind = error.kind();
+        let code = error.code().map_or_else(|| format!("{kind:?}"), str::to_owned);
+        Self { exit: kind.into(), code, message: error.to_string(), advice: advice(kind) }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-/// What went wrong, and what to do next.
-pub(crate) fn explained(error: &Error) -> String {
-    match advice(error.kind()) {
-        Some(advice) => format!("{error}\n  {advice}"),
-        None => error.to_string(),
+        f.write_str(&self.message)?;
+        self.advice.map_or(Ok(()), |advice| write!(f, "\n  {advice}"))
     }
 }
 

@@ -116,8 +116,7 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>) {
     loop {
         let closed = shared.next(&mut batch);
         for record in batch.drain(..) {
-            serde_json::to_writer(&mut text, &record).expect("a record is plain and a Vec takes it");
-            text.push(b'\n');
+            record.write_line(&mut text);
         }
         let written = sink.write_all(&text).and_then(|()| sink.flush());
         text.clear();

@@ -2,17 +2,17 @@
 
 use std::{future::Future, pin::pin};
 
-use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use valet_clock::{Clock, ClockExt};
 
 use crate::{config::Bounds, issue::Unreadable};
 
 /// The whole body, or why not.
-pub(super) async fn read(body: Body, bounds: &Bounds, clock: &dyn Clock) -> Result<Bytes, Unreadable> {
-    if http_body::Body::is_end_stream(&body) {
+pub(super) async fn read(body: Incoming, bounds: &Bounds, clock: &dyn Clock) -> Result<Bytes, Unreadable> {
+    if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     let mut whole = pin!(Limited::new(body, bounds.body_bytes).collect());

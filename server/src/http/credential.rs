@@ -1,12 +1,12 @@
 //! `Authorization` → the credential it holds (RFC 7617, RFC 6750 §2.1).
 
-use axum::http::{HeaderMap, header};
 use data_encoding::BASE64;
+use http::{HeaderMap, header};
 
 use crate::identity::{Credential, Unidentified};
 
 /// The longest credential that is looked at, in bytes; an app's has some 70.
-const LONGEST: usize = 1024;
+const LONGEST: usize = 512;
 
 /// What the `Authorization` header holds; `None` without one.
 pub(super) fn in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unidentified> {
@@ -29,7 +29,11 @@ pub(super) fn in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unide
 
 fn basic(encoded: &str) -> Result<Credential, Unidentified> {
     let malformed = || Unidentified::Malformed("Authorization: Basic needs base64 of \"APP:SECRET\"");
-    let decoded = BASE64.decode(encoded.trim_end().as_bytes()).map_err(|_| malformed())?;
+    let encoded = encoded.trim_end().as_bytes();
+    let mut room = [0; LONGEST];
+    let length = BASE64.decode_len(encoded.len()).map_err(|_| malformed())?;
+    let decoded = BASE64.decode_mut(encoded, &mut room[..length]).map_err(|_| malformed())?;
+    let decoded = &room[..decoded];
     let colon = decoded.iter().position(|b| *b == b':').ok_or_else(malformed)?;
     let app = std::str::from_utf8(&decoded[..colon]).map_err(|_| malformed())?;
     Ok(Credential::id_and_secret(app.to_owned(), &decoded[colon + 1..]))
@@ -37,7 +41,7 @@ fn basic(encoded: &str) -> Result<Credential, Unidentified> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use http::HeaderValue;
 
     use super::*;
     use crate::secret::SecretHash;

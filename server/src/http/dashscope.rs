@@ -1,14 +1,10 @@
 //! The door `POST /api/v1/tokens?expire_in_seconds=`: for code that mints at DashScope today and
 //! changes only host and key (Model Studio, *Generate a temporary API key*).
 
-use std::sync::Arc;
-
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    http::{HeaderValue, Response, StatusCode, header, request::Parts},
-};
 use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{Doors, Peer, body, credential, errors::Fault};
@@ -35,10 +31,10 @@ struct ErrorBody<'s> {
     request_id: String,
 }
 
-pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: Request) -> Response<Body> {
-    let arrival = doors.arrival(Door::DashScope, peer.0);
+pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let arrival = doors.arrival(Door::DashScope, peer);
     let (parts, body) = request.into_parts();
-    let ask = read(&doors, &parts, body).await;
+    let ask = read(doors, &parts, body).await;
     let id = arrival.request_id;
     doors
         .issue
@@ -55,7 +51,7 @@ pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: 
         .await
 }
 
-async fn read(doors: &Doors, parts: &Parts, body: Body) -> Result<Ask, Refusal> {
+async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
     // The call has no body; one that comes along is bounded like any other, and not looked at.
     body::read(body, &doors.bounds, &*doors.issue.clock).await?;
     let credential = credential::in_header(&parts.headers)?.ok_or(Unidentified::Missing)?;
@@ -90,7 +86,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
     serde_json::to_vec(&body).expect("plain fields serialize")
 }
 
-pub(super) fn refusal(id: RequestId, fault: &Fault) -> Response<Body> {
+pub(super) fn refusal(id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {
     let body = ErrorBody { code: fault.entry.dashscope, message: &fault.detail, request_id: id.to_string() };
     let body = Bytes::from(serde_json::to_vec(&body).expect("plain fields serialize"));
     let mut response = super::response(fault.entry.status, "application/json", id, body);

@@ -2,12 +2,9 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::{body::Body, extract::State};
 use bytes::Bytes;
+use http::{Response, StatusCode};
 
 use super::Doors;
 use crate::{
@@ -199,4 +196,5 @@ pub fn catalogue_markdown() -> String {
 pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
     let body = Bytes::from(catalogue_markdown());
     super::response(StatusCode::OK, "text/markdown; charset=utf-8", doors.request_ids.next(), body)
+        .map(Body::new)
 }

@@ -1,7 +1,7 @@
 //! A token request's fields, from JSON or a form; every one is checked and named when it is wrong.
 
-use axum::http::{HeaderMap, header};
 use data_encoding::HEXLOWER;
+use http::{HeaderMap, header};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{issue::Unreadable, policy::TokenRequest};
@@ -101,7 +101,7 @@ fn sha256(field: &'static str, text: &str) -> Result<[u8; 32], Unreadable> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use http::HeaderValue;
 
     use super::*;
 

@@ -5,12 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{Response, StatusCode},
-};
+use axum::{body::Body, extract::State};
 use bytes::Bytes;
+use http::{Response, StatusCode};
 
 use super::Doors;
 
@@ -43,5 +40,6 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response<Body> {
 }
 
 fn answer(doors: &Doors, status: StatusCode, body: &'static str) -> Response<Body> {
-    super::response(status, "application/json", doors.request_ids.next(), Bytes::from_static(body.as_bytes()))
+    let (id, body) = (doors.request_ids.next(), Bytes::from_static(body.as_bytes()));
+    super::response(status, "application/json", id, body).map(Body::new)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -10,15 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::FromRequestParts, http::request::Parts};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 use valet_clock::{ClockExt, SharedClock, Sleep};
 
 use crate::{config::Bounds, lifecycle::Shutdown};
@@ -31,16 +35,21 @@ pub struct Listener {
     clock: SharedClock,
 }
 
-/// The address that a request came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+/// The address that requests of a connection come from, as text: written once, recorded many times.
+#[derive(Clone, Debug)]
+pub struct Peer(pub Arc<str>);
 
-impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = Infallible;
+/// Answers requests.
+pub trait Answer: Clone + Send + Sync + 'static {
+    /// What its responses carry.
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(*parts.extensions.get::<Self>().expect("the listener puts one in every request"))
-    }
+    /// The response to a request.
+    fn answer(
+        self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl Listener {
@@ -60,10 +69,10 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves `router` until the first stage of a stop; then closes idle connections, and lets the others
+    /// Lets `answers` answer until the first stage of a stop; then closes idle connections, and lets the others
     /// finish the request in hand, which the second stage cuts off. Returns once none is accepted any
     /// more; `connections` tells when all ended.
-    pub async fn serve(self, router: Router, shutdown: Shutdown, connections: TaskTracker) {
+    pub async fn serve(self, answers: impl Answer, shutdown: Shutdown, connections: TaskTracker) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         loop {
             let accept = async {
@@ -77,15 +86,9 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     let (clock, shutdown) = (self.clock.clone(), shutdown.clone());
-                    let connection =
-                        connection(stream, peer, router.clone(), self.bounds, clock, shutdown.clone());
+                    let connection = connection(stream, peer, answers.clone(), self.bounds, clock, shutdown);
                     connections.spawn(async move {
-                        // Polled first, so that a request that is answered now is answered.
-                        tokio::select! {
-                            biased;
-                            () = connection => {}
-                            () = shutdown.hard().cancelled() => {}
-                        }
+                        connection.await;
                         drop(permit);
                     });
                 }
@@ -102,16 +105,17 @@ impl Listener {
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    answers: impl Answer,
     bounds: Bounds,
     clock: SharedClock,
     shutdown: Shutdown,
 ) {
     // Failing to set it costs latency only.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.clone().oneshot(request)
+    let text = Peer(peer.to_string().into());
+    let service = service_fn(|request| {
+        let (answers, peer) = (answers.clone(), text.clone());
+        async move { Ok::<_, Infallible>(answers.answer(peer, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(Timer(clock))
@@ -123,7 +127,12 @@ async fn connection(
         ended = serving.as_mut() => ended,
         () = shutdown.soft().cancelled() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                // Polled first, so that a request that is answered now is answered.
+                biased;
+                ended = serving => ended,
+                () = shutdown.hard().cancelled() => return,
+            }
         }
     };
     if let Err(error) = ended {

@@ -2,25 +2,33 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    http::{HeaderValue, Response, header},
-    routing::get,
-};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use prometheus_client::{encoding::text, registry::Registry};
 
-/// The routes of the private listener.
-pub fn metrics_routes(registry: Arc<Registry>) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(registry)
-}
+use super::{Answer, Peer};
 
-async fn metrics(State(registry): State<Arc<Registry>>) -> Response<Body> {
-    let mut page = String::new();
-    text::encode(&mut page, &registry).expect("a String takes what is written");
-    let mut response = Response::new(Body::from(page));
-    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
+/// The one page of the private listener.
+#[derive(Clone, Debug)]
+pub struct MetricsPage(pub Arc<Registry>);
+
+impl Answer for MetricsPage {
+    type Body = Full<Bytes>;
+
+    async fn answer(self, _: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        if (request.method(), request.uri().path()) == (&Method::GET, "/metrics") {
+            let mut page = String::new();
+            text::encode(&mut page, &self.0).expect("a String takes what is written");
+            let content_type =
+                HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            *response.body_mut() = Full::from(page);
+        } else {
+            *response.status_mut() = StatusCode::NOT_FOUND;
+        }
+        response
+    }
 }

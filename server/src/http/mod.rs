@@ -10,22 +10,26 @@ mod listener;
 mod metrics;
 mod v1;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderValue, Response, StatusCode, header},
-    routing::{get, post},
+    response::IntoResponse,
+    routing::{any, get},
 };
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tower::ServiceExt;
 
 pub use self::{
     errors::catalogue_markdown,
     health::Readiness,
-    listener::{Listener, Peer},
-    metrics::metrics_routes,
+    listener::{Answer, Listener, Peer},
+    metrics::MetricsPage,
 };
 use crate::{
     audit::Door,
@@ -50,49 +54,96 @@ pub struct Doors {
 }
 
 /// Every public route.
-pub fn routes(doors: Arc<Doors>) -> Router {
-    Router::new()
-        .route("/v1/tokens", post(v1::issue))
-        .route("/api/v1/tokens", post(dashscope::issue))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/errors", get(errors::page))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(doors)
+#[derive(Clone, Debug)]
+pub struct Routes {
+    doors: Arc<Doors>,
+    rest: Router,
+}
+
+impl Routes {
+    /// The routes to `doors`.
+    #[must_use]
+    pub fn new(doors: Arc<Doors>) -> Self {
+        let rest = Router::new()
+            .route("/v1/tokens", any(only_post))
+            .route("/api/v1/tokens", any(only_post))
+            .route("/healthz", get(health::live))
+            .route("/readyz", get(health::ready))
+            .route("/errors", get(errors::page))
+            .fallback(not_found)
+            .method_not_allowed_fallback(only_get)
+            .with_state(doors.clone());
+        Self { doors, rest }
+    }
+}
+
+impl Answer for Routes {
+    type Body = Either<Full<Bytes>, Body>;
+
+    /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
+    /// them.
+    async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
+            (&Method::POST, "/api/v1/tokens") => {
+                dashscope::issue(&self.doors, peer, request).await.map(Either::Left)
+            }
+            _ => {
+                let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
+                answered.unwrap_or_else(|never| match never {}).map(Either::Right)
+            }
+        }
+    }
 }
 
 impl Doors {
-    fn arrival(&self, door: Door, peer: SocketAddr) -> Arrival {
-        Arrival { door, request_id: self.request_ids.next(), peer, at: self.issue.clock.now() }
+    fn arrival(&self, door: Door, peer: Peer) -> Arrival {
+        Arrival { door, request_id: self.request_ids.next(), peer: peer.0, at: self.issue.clock.now() }
     }
 }
 
 /// A response with the headers that every one has; nothing that Valet says may be kept by a cache.
-fn response(status: StatusCode, content_type: &'static str, id: RequestId, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    id: RequestId,
+    body: Bytes,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
+    // Room for these and two more, so that the map never grows.
+    let mut headers = HeaderMap::with_capacity(6);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-request-id", HeaderValue::from_bytes(&id.text()).expect("a request id is plain ASCII"));
+    headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(&id.text()).expect("a request id is plain ASCII"));
+    *response.headers_mut() = headers;
     response
 }
 
-async fn not_found(State(doors): State<Arc<Doors>>, request: Request) -> Response<Body> {
-    refuse(&doors, &request, &errors::Fault::of(&errors::NOT_FOUND, &"there is nothing at this path"))
+const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+
+async fn not_found(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
+    let fault = errors::Fault::of(&errors::NOT_FOUND, &"there is nothing at this path");
+    refuse(&doors, &request, &fault)
 }
 
-async fn method_not_allowed(State(doors): State<Arc<Doors>>, request: Request) -> Response<Body> {
-    refuse(&doors, &request, &errors::Fault::of(&errors::METHOD_NOT_ALLOWED, &"this path has no such method"))
+async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
+    let fault = errors::Fault::of(&errors::METHOD_NOT_ALLOWED, &"tokens are asked for by POST");
+    ([(header::ALLOW, "POST")], refuse(&doors, &request, &fault))
+}
+
+async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
+    let fault = errors::Fault::of(&errors::METHOD_NOT_ALLOWED, &"this page is read by GET");
+    ([(header::ALLOW, "GET, HEAD")], refuse(&doors, &request, &fault))
 }
 
 /// A refusal in the format of whoever would use such a path.
 fn refuse(doors: &Doors, request: &Request, fault: &errors::Fault) -> Response<Body> {
     let id = doors.request_ids.next();
-    if request.uri().path().starts_with("/api/v1/") {
+    let refusal = if request.uri().path().starts_with("/api/v1/") {
         dashscope::refusal(id, fault)
     } else {
         v1::problem(doors, id, fault)
-    }
+    };
+    refusal.map(Body::new)
 }

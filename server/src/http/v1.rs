@@ -1,13 +1,9 @@
 //! The door `POST /v1/tokens`: for Valet's own clients. JSON in and out, problem details (RFC 9457).
 
-use std::sync::Arc;
-
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    http::{HeaderValue, Response, StatusCode, header, request::Parts},
-};
 use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{Doors, Peer, body, credential, errors::Fault, fields::Fields};
@@ -49,10 +45,10 @@ struct Problem<'s> {
     upstream_code: Option<&'s str>,
 }
 
-pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: Request) -> Response<Body> {
-    let arrival = doors.arrival(Door::V1, peer.0);
+pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let arrival = doors.arrival(Door::V1, peer);
     let (parts, body) = request.into_parts();
-    let ask = read(&doors, &parts, body).await;
+    let ask = read(doors, &parts, body).await;
     let id = arrival.request_id;
     doors
         .issue
@@ -63,13 +59,13 @@ pub(super) async fn issue(State(doors): State<Arc<Doors>>, peer: Peer, request: 
             }
             Err(refusal) => {
                 let fault = Fault::from(refusal);
-                (fault.entry.status.as_u16(), problem(&doors, id, &fault))
+                (fault.entry.status.as_u16(), problem(doors, id, &fault))
             }
         })
         .await
 }
 
-async fn read(doors: &Doors, parts: &Parts, body: Body) -> Result<Ask, Refusal> {
+async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
     let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
     if parts.uri.query().is_some() {
         return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()).into());
@@ -106,7 +102,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
     serde_json::to_vec(&body).expect("plain fields serialize")
 }
 
-pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<Body> {
+pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {
     let retry_after = fault.retry_after_seconds();
     let problem = Problem {
         r#type: format!("{}#{}", doors.errors_url, fault.entry.code),

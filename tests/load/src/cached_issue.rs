@@ -20,7 +20,7 @@ use crate::{
 
 const PATH: &str = "/v1/tokens";
 const CONNECTIONS: usize = 64;
-const WARM_UP: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Below this the server was not what limited the run.
 const SERVER_BUSY: f64 = 0.95;
@@ -31,11 +31,11 @@ const PATIENCE: u32 = 5;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// How long each run is measured, in seconds, after one second of warm-up
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=600))]
+    /// How long each run is measured, in seconds, after half a second of warm-up
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// How many pairs of runs must count
-    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 11, value_parser = value_parser!(u32).range(5..=100))]
     repetitions: u32,
     /// The fixed rate of the open loop, in requests a second
     #[arg(long, default_value_t = 50_000, value_parser = value_parser!(u32).range(1..=1_000_000))]

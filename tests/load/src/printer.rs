@@ -15,21 +15,22 @@ pub(crate) fn line(text: &str) {
 pub(crate) fn head(title: &str) {
     println!("\n{title}");
     println!(
-        "{:<8}{:>12}{:>10}{:>10}{:>10}{:>9}{:>11}{:>9}  {}",
-        "", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "server", "generator", "others", "counts"
+        "{:<8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>9}{:>11}{:>9}  counts",
+        "", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "cpu µs", "server", "generator", "others"
     );
 }
 
-/// A run: the server's, the generator's and everybody else's share of the cores in percent.
+/// A run: its figures, the server's processor time for each request, and the server's, the generator's and everybody else's share of the cores in percent.
 pub(crate) fn run(server: &str, report: &Report, counts: &Result<(), String>) {
     let micros = |latency: Duration| latency.as_secs_f64() * 1e6;
     let others = format!("{:.0}/{:.0}", report.others_on_server * 100.0, report.others_on_generator * 100.0);
     println!(
-        "{server:<8}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>8.1}%{:>10.1}%{others:>9}  {}",
+        "{server:<8}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>10.2}{:>8.1}%{:>10.1}%{others:>9}  {}",
         report.per_second,
         micros(report.latency.p50),
         micros(report.latency.p99),
         micros(report.latency.p999),
+        report.server_busy / report.per_second * 1e6,
         report.server_busy * 100.0,
         report.generator_busy * 100.0,
         counts.as_ref().map_or_else(|why| format!("no: {why}"), |()| "yes".into()),

@@ -1,0 +1,134 @@
+//! `valet task ID`: how far a task is, and its transcripts once it has ended.
+
+use valet_client::{Client, Status, Task, TaskId, task::Subtask};
+
+use crate::{
+    arguments::TaskArguments,
+    exit::{Exit, Failure},
+    output::Output,
+    printer::{Sink, legible},
+    progress::Progress,
+    tally::{Run, Tally},
+};
+
+pub(crate) async fn run(
+    client: &Client,
+    arguments: &TaskArguments,
+    progress: &Progress,
+) -> Result<Exit, Failure> {
+    let id = TaskId::from(arguments.id.as_str());
+    let task = if arguments.wait {
+        progress.starting();
+        progress.begun(&id, 0);
+        let mut wait = client.wait(&id).on_progress(|task| progress.looked(task));
+        if let Some(limit) = arguments.deadline {
+            wait = wait.deadline(limit);
+        }
+        wait.await?
+    } else {
+        client.fetch(&id).await?
+    };
+    if arguments.transcripts {
+        return transcripts(client, task, arguments, progress).await;
+    }
+    let mut sink = Sink::open(arguments.output.out.as_deref())?;
+    progress.aside(|| {
+        sink.write(|to| {
+            if !arguments.json {
+                return to.write_all(told(&task).as_bytes());
+            }
+            serde_json::to_writer_pretty(&mut *to, &task)?;
+            writeln!(to)
+        })
+    })?;
+    Ok(exit(&task))
+}
+
+async fn transcripts(
+    client: &Client,
+    task: Task,
+    arguments: &TaskArguments,
+    progress: &Progress,
+) -> Result<Exit, Failure> {
+    let urls: Vec<String> = task.results().iter().map(|subtask| subtask.file_url.clone()).collect();
+    let mut output = Output::open(&arguments.output, urls.len())?;
+    let id = Some(task.id().clone());
+    let transcription = client.collect(task, &urls).await?;
+    let mut tally = Tally::default();
+    tally.note(progress, &mut output, &urls, &Run { id, outcome: Ok(transcription) })?;
+    output.end()?;
+    Ok(tally.exit())
+}
+
+/// The task in words, a line for each recording.
+fn told(task: &Task) -> String {
+    let (id, output) = (task.id(), &task.output);
+    let mut lines = vec![format!("task      {id}"), format!("status    {}", task.status())];
+    let times =
+        [("submitted", &output.submit_time), ("begun", &output.scheduled_time), ("ended", &output.end_time)];
+    lines.extend(times.iter().filter_map(|(what, time)| Some(format!("{what:<9} {}", time.as_ref()?))));
+    lines.extend(task.usage.iter().map(|usage| format!("billed    {} s", usage.duration)));
+    lines.extend(reason(output.code.as_ref(), output.message.as_ref()).map(|why| format!("reason    {why}")));
+    lines.extend(task.results().iter().map(|subtask| {
+        let line = format!("{:<9} {}", subtask.subtask_status.as_str(), subtask.file_url);
+        let why = reason(subtask.code.as_ref(), subtask.message.as_ref());
+        why.map_or(line.clone(), |why| format!("{line}: {why}"))
+    }));
+    lines.iter().map(|line| format!("{}\n", legible(line))).collect()
+}
+
+fn reason(code: Option<&String>, message: Option<&String>) -> Option<String> {
+    match (code, message) {
+        (Some(code), Some(message)) => Some(format!("{message} ({code})")),
+        (one, other) => one.or(other).cloned(),
+    }
+}
+
+/// A task that goes on is no failure; one that is not known was perhaps misspelt.
+fn exit(task: &Task) -> Exit {
+    let failed = |subtask: &Subtask| subtask.subtask_status == Status::Failed && !subtask.has_no_speech();
+    let some_failed = task.results().iter().any(failed);
+    match task.status() {
+        Status::Unknown => Exit::Refused,
+        Status::Canceled => Exit::Failed,
+        Status::Failed if task.results().is_empty() => Exit::Failed,
+        _ if some_failed => Exit::Partial,
+        _ => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn task(output: &Value) -> Task {
+        serde_json::from_value(json!({ "output": output, "usage": { "duration": 9 } })).unwrap()
+    }
+
+    #[test]
+    fn a_task_is_told_with_its_recordings() {
+        let task = task(&json!({
+            "task_id": "t-1", "task_status": "SUCCEEDED", "end_time": "2024-09-12 15:11:40.903",
+            "results": [
+                { "file_url": "https://a", "transcription_url": "https://r", "subtask_status": "SUCCEEDED" },
+                { "file_url": "https://b", "code": "DECODE_ERROR", "message": "no audio", "subtask_status": "FAILED" },
+            ],
+        }));
+        let lines = "task      t-1\nstatus    SUCCEEDED\nended     2024-09-12 15:11:40.903\nbilled    9 s\n\
+                     SUCCEEDED https://a\nFAILED    https://b: no audio (DECODE_ERROR)\n";
+        assert_eq!(told(&task), lines);
+        assert_eq!(exit(&task), Exit::Partial);
+    }
+
+    #[test]
+    fn the_exit_code_tells_the_end_of_a_task() {
+        let ended = |status: &str| exit(&task(&json!({ "task_id": "t-1", "task_status": status })));
+        for going_well in ["PENDING", "RUNNING", "SUSPENDED", "SUCCEEDED", "NEWER"] {
+            assert_eq!(ended(going_well), Exit::Done, "{going_well}");
+        }
+        assert_eq!(ended("UNKNOWN"), Exit::Refused);
+        assert_eq!((ended("FAILED"), ended("CANCELED")), (Exit::Failed, Exit::Failed));
+    }
+}

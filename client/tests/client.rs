@@ -1,0 +1,11 @@
+//! The client against a scripted broker and service over real sockets, by a clock that stands still.
+
+mod support;
+
+mod answers;
+mod budget;
+mod results;
+mod secrecy;
+mod submits;
+mod tokens;
+mod waits;

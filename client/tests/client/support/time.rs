@@ -1,0 +1,63 @@
+//! Time that a test turns: it passes only while the client pauses, never while an answer is on its way.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use valet_clock::{Clock, ManualClock, SharedClock, Sleep};
+
+/// The client's time limits for one exchange; all other sleeps are pauses.
+const LIMITS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(300)];
+/// Enough for whatever can go on without an answer: tasks that wake one another.
+const SETTLED: usize = 50;
+
+/// The manual clock as the client sees it, telling pauses from time limits.
+#[derive(Debug)]
+pub(crate) struct ClientClock {
+    limits: SharedClock,
+    pauses: SharedClock,
+}
+
+impl ClientClock {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
+        Self { limits: clock.handle("limit"), pauses: clock.handle("pause") }
+    }
+}
+
+impl Clock for ClientClock {
+    fn now(&self) -> Instant {
+        self.pauses.now()
+    }
+
+    fn unix(&self) -> Duration {
+        self.pauses.unix()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Sleep {
+        let is_limit = LIMITS.contains(&deadline.saturating_duration_since(self.now()));
+        if is_limit { self.limits.sleep_until(deadline) } else { self.pauses.sleep_until(deadline) }
+    }
+}
+
+/// The output of `future`. Whenever all that goes on is pauses, time goes on to the end of the first.
+pub(crate) async fn turn_until<F: Future>(clock: &ManualClock, future: F) -> F::Output {
+    tokio::select! {
+        biased;
+        output = future => output,
+        () = turn(clock) => unreachable!("time is turned for ever"),
+    }
+}
+
+async fn turn(clock: &ManualClock) {
+    loop {
+        for _ in 0..SETTLED {
+            tokio::task::yield_now().await;
+        }
+        if clock.sleeping("limit") == 0
+            && let Some(pause) = clock.next_wake("pause")
+        {
+            clock.advance(pause);
+        }
+    }
+}
