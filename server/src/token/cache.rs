@@ -100,6 +100,9 @@ impl Cache {
     /// If there is none to be had now.
     pub async fn obtain(&self, source: Source<'_>, upstream_use: UpstreamUse) -> Result<LiveToken, Failure> {
         let now = self.clock.now();
+        if !upstream_use.is_current() {
+            return Err(Failure::of(Kind::Superseded));
+        }
         if upstream_use.sharing == Sharing::None {
             source.tokens.take_mint(&upstream_use, now)?;
             let live = Arc::new(source.upstream.pool.mint(&upstream_use).await?);

@@ -1,0 +1,149 @@
+//! The cache's rules that need an upstream: what is handed out is checked at hand-out and before it is
+//! stored.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use axum::{Router, extract::State, routing::post};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Semaphore};
+use valet_clock::{Clock, ManualClock, SystemClock};
+use valet_server::{
+    admission::Limits,
+    config::Config,
+    identity::{Apps, Credential},
+    policy::{Generation, Policy, TokenRequest, UpstreamUse},
+    secret::SecretHash,
+    token::{AppTokens, Cache, Kind, Metrics, Source, Upstream},
+};
+
+const SECRET: &[u8] = b"vas_test";
+
+/// An upstream that mints when the test permits it.
+#[derive(Clone)]
+struct Mint {
+    minted: Arc<AtomicU32>,
+    permits: Arc<Semaphore>,
+}
+
+async fn mint(State(mint): State<Mint>) -> String {
+    let number = mint.minted.fetch_add(1, SeqCst) + 1;
+    mint.permits.acquire().await.expect("it is never closed").forget();
+    // By the same clock as the `Date` that the server writes.
+    let expires_at = (SystemClock.unix() + Duration::from_secs(60)).as_secs();
+    json!({ "token": format!("st-{number}"), "expires_at": expires_at }).to_string()
+}
+
+/// Everything from the caller's secret to the cache, without the doors.
+struct Bench {
+    clock: ManualClock,
+    mint: Mint,
+    apps: Apps,
+    policy: Policy,
+    generation: Generation,
+    limits: Limits,
+    tokens: AppTokens,
+    upstream: Arc<Upstream>,
+    cache: Cache,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let clock = ManualClock::new();
+        let (minted, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
+        let mint = Mint { minted, permits };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/api/v1/tokens", post(self::mint)).with_state(mint.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let text = format!(
+            "[upstreams.u]\nbase_url = \"http://{address}/api/v1\"\nkeys = [{{ env = \"K\" }}]\n\
+             [apps.acme]\nsecrets = [\"{}\"]\n",
+            SecretHash::of(SECRET)
+        );
+        let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
+        let (now, broker) = (clock.now(), clock.handle("broker"));
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let generation = Generation::default();
+        let policy = Policy::new(&config.apps[0], generation.clone());
+        Self {
+            apps: Apps::new(&config.apps),
+            limits: Limits::new(now),
+            tokens: AppTokens::new("acme".into(), policy.classes(), now),
+            upstream: Arc::new(Upstream::new(&config.upstreams[0], broker.clone(), metrics.clone()).unwrap()),
+            cache: Cache::new(100, broker, metrics),
+            policy,
+            generation,
+            mint,
+            clock,
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { tokens: &self.tokens, upstream: &self.upstream }
+    }
+
+    /// The path of a request, as far as the cache.
+    fn upstream_use(&self) -> UpstreamUse {
+        let caller = self.apps.identify(&Credential::secret(SECRET)).unwrap();
+        let grant = self.policy.decide(caller, &TokenRequest::default()).unwrap();
+        self.limits.admit(grant, self.clock.now()).unwrap().into_upstream_use()
+    }
+
+    fn permit(&self, mints: usize) {
+        self.mint.permits.add_permits(mints);
+    }
+
+    fn minted(&self) -> u32 {
+        self.mint.minted.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_cached_token_of_a_changed_policy_is_not_handed_out() {
+    let bench = Bench::new().await;
+    bench.permit(2);
+    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    let now = bench.clock.now();
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some());
+    bench.generation.advance();
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_none());
+    let anew = bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    assert_eq!((anew.bearer().expose(), bench.minted()), ("st-2", 2));
+}
+
+#[tokio::test]
+async fn a_mint_in_flight_for_a_changed_policy_is_dropped_and_not_stored() {
+    let bench = Bench::new().await;
+    let upstream_use = bench.upstream_use();
+    let (waiting, ()) = tokio::join!(bench.cache.obtain(bench.source(), upstream_use), async {
+        while bench.minted() == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.generation.advance();
+        bench.permit(1);
+    });
+    assert_eq!(waiting.unwrap_err().kind, Kind::Superseded);
+    let now = bench.clock.now();
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_none());
+}
+
+#[tokio::test]
+async fn a_use_granted_under_the_old_policy_gets_nothing_of_the_new_one() {
+    let bench = Bench::new().await;
+    bench.permit(2);
+    let old = bench.upstream_use();
+    bench.generation.advance();
+    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    let now = bench.clock.now();
+    assert!(bench.cache.peek(bench.source(), &old, now).is_none());
+    assert_eq!(bench.cache.obtain(bench.source(), old).await.unwrap_err().kind, Kind::Superseded);
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some(), "the new token stays");
+}
