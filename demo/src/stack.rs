@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs, io, iter,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +24,7 @@ use valet_server::{
 /// The id of the registered app.
 pub const APP: &str = "demo";
 
-/// The variable in which the broker finds the sandbox's key.
+/// The variables in which the broker finds the sandbox's keys begin with this.
 const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
 
 /// The time that each part goes by.
@@ -67,6 +67,8 @@ pub struct StackSettings {
     pub config: String,
     /// Settings of the upstream.
     pub upstream: String,
+    /// Further keys of the upstream, to be tried after the sandbox's first.
+    pub spare_keys: Vec<String>,
     /// Settings of the app.
     pub app: String,
 }
@@ -120,7 +122,7 @@ impl Stack {
     /// # Errors
     /// If one of them cannot be started.
     pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
-        let StackSettings { clocks, sandbox, config, upstream, app } = settings;
+        let StackSettings { clocks, sandbox, config, upstream, spare_keys, app } = settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
         let sandbox_key = sandbox.api_key().expose_secret().to_owned();
@@ -130,16 +132,23 @@ impl Stack {
             let _ = stopped.await;
         }));
 
+        let keys: Vec<(String, &str)> = iter::once(&sandbox_key)
+            .chain(&spare_keys)
+            .enumerate()
+            .map(|(place, key)| (format!("{KEY_VARIABLE}_{place}"), key.as_str()))
+            .collect();
+        let listed: Vec<String> = keys.iter().map(|(name, _)| format!("{{ env = {name:?} }}")).collect();
         let (secret, folder) = (AppSecret::generate(), TempDir::new()?);
         let config = format!(
             "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
              [audit]\npath = {:?}\n\
-             [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{{ env = \"{KEY_VARIABLE}\" }}]\n{upstream}\n\
+             [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{}]\n{upstream}\n\
              [apps.{APP}]\nmode = \"direct\"\nsecrets = [\"{}\"]\n{app}\n",
             folder.path().join("audit.jsonl"),
+            listed.join(", "),
             secret.hash(),
         );
-        let environment: Environment = [(KEY_VARIABLE, sandbox_key.as_str())].into_iter().collect();
+        let environment: Environment = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
         let broker = Broker::bind(Config::read(&config, &environment)?, clocks.broker.clone()).await?;
         let broker_addr = broker.local_addr();
         let metrics_addr = broker.metrics_addr().unwrap_or(broker_addr);

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    core::Core,
     fault::Fault,
     journal::{Counts, Entry, Operation},
-    sandbox::Core,
     settings::TaskTime,
     tasks::TaskStatus,
 };

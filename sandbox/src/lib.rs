@@ -22,6 +22,7 @@
 
 mod accounts;
 mod contract;
+mod core;
 mod failure;
 mod fault;
 mod handle;

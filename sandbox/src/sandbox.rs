@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use secrecy::SecretString;
@@ -13,13 +13,14 @@ use valet_clock::SharedClock;
 
 use crate::{
     accounts::Accounts,
+    core::Core,
     fault::Script,
     handle::SandboxHandle,
     http::{Front, serve},
     journal::Journal,
     media::Downloader,
     recognise::TranscriptBeside,
-    settings::{SettingError, Settings, TaskTime},
+    settings::{SettingError, Settings},
     tasks::{Results, Tasks, Work},
 };
 
@@ -44,32 +45,6 @@ pub enum BindError {
     /// Downloads are not possible on this machine.
     #[error("cannot make HTTP requests: {0}")]
     Client(#[from] reqwest::Error),
-}
-
-/// What the requests of a sandbox share.
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) settings: Settings,
-    pub(crate) clock: SharedClock,
-    pub(crate) loopback: bool,
-    pub(crate) accounts: Accounts,
-    pub(crate) journal: Journal,
-    pub(crate) script: Script,
-    pub(crate) tasks: Arc<Tasks>,
-    pub(crate) results: Arc<Results>,
-    pub(crate) work: Arc<Work>,
-    task_time: Mutex<TaskTime>,
-}
-
-impl Core {
-    /// How long a task takes that is submitted now.
-    pub(crate) fn task_time(&self) -> TaskTime {
-        *self.task_time.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_task_time(&self, time: TaskTime) {
-        *self.task_time.lock().unwrap_or_else(PoisonError::into_inner) = time;
-    }
 }
 
 impl Sandbox {

@@ -1,5 +1,6 @@
 //! The cache's rules that need an upstream: what is handed out is checked at hand-out and before it is
 //! stored.
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 use std::{
     sync::{

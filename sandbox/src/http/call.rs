@@ -9,7 +9,7 @@ use serde::Serialize;
 use url::form_urlencoded;
 
 use super::Route;
-use crate::{accounts::Caller, contract::Refusal, fault::Effect, sandbox::Core};
+use crate::{accounts::Caller, contract::Refusal, core::Core, fault::Effect};
 
 /// A request, read whole.
 #[derive(Debug)]
@@ -88,4 +88,17 @@ pub(super) fn typed(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
     response
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+}
+
+/// The documented error body: `{code, message, request_id}`.
+pub(super) fn refused(refusal: &Refusal, request_id: &str) -> Response<Bytes> {
+    let body = ErrorBody { code: &refusal.code, message: &refusal.message, request_id };
+    with_status(refusal.status, &body)
 }

@@ -6,7 +6,7 @@ use super::{
     Answer,
     call::{self, Call},
 };
-use crate::{contract::Refusal, sandbox::Core};
+use crate::{contract::Refusal, core::Core};
 
 pub(super) fn answer(core: &Core, call: &Call, id: &str) -> Answer {
     let now = core.clock.now();

@@ -17,10 +17,10 @@ use super::{
 use crate::{
     accounts::bearer,
     contract::Refusal,
+    core::Core,
     fault::Fault,
     ids,
     journal::{Counts, Entry, Operation},
-    sandbox::Core,
     settings::TaskTime,
 };
 

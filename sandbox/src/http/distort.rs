@@ -11,8 +11,7 @@ use valet_clock::SharedClock;
 
 use super::{
     body::{Body, dripping, endless, half, whole},
-    call::{Call, typed, with_status},
-    front::refused,
+    call::{Call, refused, typed, with_status},
 };
 use crate::{contract::Refusal, fault::Effect};
 

@@ -11,23 +11,22 @@ use hyper::{
     header::{DATE, HeaderName, HeaderValue},
     http::request::Parts,
 };
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use valet_clock::{ClockExt, SystemClock};
 
 use super::{
     BODY_MAX, Route, answer,
     body::Body,
-    call::{Call, with_status},
+    call::{Call, refused},
     distort::{distorted, instead},
 };
 use crate::{
     accounts::bearer,
     contract::Refusal,
+    core::Core,
     fault::Effect,
     ids,
     journal::{Entry, Operation},
-    sandbox::Core,
     stamp,
 };
 
@@ -44,19 +43,6 @@ pub(super) struct Reset;
 pub(crate) struct Front {
     core: Arc<Core>,
     stop: CancellationToken,
-}
-
-#[derive(Debug, Serialize)]
-struct ErrorBody<'a> {
-    code: &'a str,
-    message: &'a str,
-    request_id: &'a str,
-}
-
-/// The documented error body: `{code, message, request_id}`.
-pub(super) fn refused(refusal: &Refusal, request_id: &str) -> Response<Bytes> {
-    let body = ErrorBody { code: &refusal.code, message: &refusal.message, request_id };
-    with_status(refusal.status, &body)
 }
 
 impl Front {

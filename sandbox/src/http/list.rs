@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     contract::Refusal,
+    core::Core,
     millis,
-    sandbox::Core,
     settings::ListOrder,
     stamp,
     tasks::{Task, TaskStatus},

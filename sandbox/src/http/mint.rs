@@ -8,7 +8,7 @@ use super::{
     Answer,
     call::{Call, json},
 };
-use crate::{contract::Refusal, fault::Effect, sandbox::Core};
+use crate::{contract::Refusal, core::Core, fault::Effect};
 
 const LIFE_DEFAULT: u64 = 60;
 const LIFE_MAX: u64 = 1800;

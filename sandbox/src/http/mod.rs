@@ -16,7 +16,7 @@ mod submit;
 use bytes::Bytes;
 use hyper::{Method, Response};
 
-use crate::{contract::Refusal, journal::Operation, sandbox::Core};
+use crate::{contract::Refusal, core::Core, journal::Operation};
 
 pub(crate) use front::Front;
 pub(crate) use serve::serve;

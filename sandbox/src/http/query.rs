@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     contract::Refusal,
+    core::Core,
     failure::Failure,
-    sandbox::Core,
     stamp,
     tasks::{Subtask, Task, TaskStatus, View},
 };

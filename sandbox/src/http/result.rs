@@ -6,7 +6,7 @@ use super::{
     Answer,
     call::{Call, typed},
 };
-use crate::{contract::Refusal, sandbox::Core};
+use crate::{contract::Refusal, core::Core};
 
 pub(super) fn answer(core: &Core, call: &Call, name: &str) -> Answer {
     if call.headers().contains_key(AUTHORIZATION) {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     contract::{Refusal, Terms, Transcription},
+    core::Core,
     ids,
-    sandbox::Core,
     tasks::{Moment, Task, TaskStatus},
 };
 

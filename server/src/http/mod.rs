@@ -25,6 +25,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
+use self::errors::Fault;
 pub use self::{
     errors::catalogue_markdown,
     health::Readiness,
@@ -34,7 +35,7 @@ pub use self::{
 use crate::{
     audit::Door,
     config::Bounds,
-    issue::{Arrival, Issue},
+    issue::{self, Arrival, Ask, Issue, Issued, Refusal},
     request_id::{RequestId, RequestIds},
 };
 
@@ -100,6 +101,28 @@ impl Doors {
     fn arrival(&self, door: Door, peer: Peer) -> Arrival {
         Arrival { door, request_id: self.request_ids.next(), peer: peer.0, at: self.issue.clock.now() }
     }
+
+    /// Has an ask decided, and answers it in a door's own format.
+    async fn decide(
+        &self,
+        arrival: Arrival,
+        ask: Result<Ask, Refusal>,
+        success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8>,
+        refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        let (door, id) = (arrival.door, arrival.request_id);
+        let answer = |decided: Result<&Issued<'_>, &Refusal>| match decided {
+            Ok(issued) => {
+                let body = issued.body(door, success);
+                (StatusCode::OK.as_u16(), response(StatusCode::OK, "application/json", id, body))
+            }
+            Err(refused) => {
+                let fault = Fault::from(refused);
+                (fault.entry.status.as_u16(), refusal(id, &fault))
+            }
+        };
+        self.issue.serve(arrival, ask, answer).await
+    }
 }
 
 /// A response with the headers that every one has; nothing that Valet says may be kept by a cache.
@@ -123,22 +146,22 @@ fn response(
 const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
 async fn not_found(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
-    let fault = errors::Fault::of(&errors::NOT_FOUND, &"there is nothing at this path");
+    let fault = Fault::of(&errors::NOT_FOUND, &"there is nothing at this path");
     refuse(&doors, &request, &fault)
 }
 
 async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
-    let fault = errors::Fault::of(&errors::METHOD_NOT_ALLOWED, &"tokens are asked for by POST");
+    let fault = Fault::of(&errors::METHOD_NOT_ALLOWED, &"tokens are asked for by POST");
     ([(header::ALLOW, "POST")], refuse(&doors, &request, &fault))
 }
 
 async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
-    let fault = errors::Fault::of(&errors::METHOD_NOT_ALLOWED, &"this page is read by GET");
+    let fault = Fault::of(&errors::METHOD_NOT_ALLOWED, &"this page is read by GET");
     ([(header::ALLOW, "GET, HEAD")], refuse(&doors, &request, &fault))
 }
 
 /// A refusal in the format of whoever would use such a path.
-fn refuse(doors: &Doors, request: &Request, fault: &errors::Fault) -> Response<Body> {
+fn refuse(doors: &Doors, request: &Request, fault: &Fault) -> Response<Body> {
     let id = doors.request_ids.next();
     let refusal = if request.uri().path().starts_with("/api/v1/") {
         dashscope::refusal(id, fault)

@@ -49,20 +49,7 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
     let arrival = doors.arrival(Door::V1, peer);
     let (parts, body) = request.into_parts();
     let ask = read(doors, &parts, body).await;
-    let id = arrival.request_id;
-    doors
-        .issue
-        .serve(arrival, ask, |decided| match decided {
-            Ok(issued) => {
-                let body = issued.body(Door::V1, success);
-                (200, super::response(StatusCode::OK, "application/json", id, body))
-            }
-            Err(refusal) => {
-                let fault = Fault::from(refusal);
-                (fault.entry.status.as_u16(), problem(doors, id, &fault))
-            }
-        })
-        .await
+    doors.decide(arrival, ask, success, |id, fault| problem(doors, id, fault)).await
 }
 
 async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {

@@ -14,6 +14,7 @@ mod target;
 use std::{io::Read, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -51,13 +52,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Outcome<()> {
     match command {
-        Command::CachedIssue(options) => {
-            cores::pin_to(cores::LOAD)?;
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(cached_issue::run(&options))
-        }
+        Command::CachedIssue(options) => measure(cached_issue::run(&options)),
         Command::Bare => {
             server::serve_bare(serde_json::from_reader(std::io::stdin().lock())?, printer::address)
         }
@@ -67,4 +62,18 @@ fn run(command: Command) -> Outcome<()> {
             printer::report(&generator::run(&serde_json::from_str(&job)?)?)
         }
     }
+}
+
+/// Runs a benchmark on the core for load. Stopped by a signal, it still ends the processes it started.
+fn measure(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+    cores::pin_to(cores::LOAD)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            measured = benchmark => measured,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminate.recv() => Err("terminated".into()),
+        }
+    })
 }

@@ -1,5 +1,7 @@
 //! What a response must be, and the least reading of HTTP/1.1 that tells.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 /// The response that every request must get.
@@ -7,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Expected {
     /// The status.
     pub(crate) status: u16,
-    /// How long the body is, in bytes.
-    pub(crate) body_length: usize,
+    /// How long the body may be, in bytes.
+    pub(crate) body_length: RangeInclusive<usize>,
     /// How the body begins; all of it where it never changes.
     pub(crate) body_start: String,
 }
@@ -18,14 +20,15 @@ pub(crate) struct Expected {
 pub(super) struct Checker {
     status_line: Vec<u8>,
     expected: Expected,
-    /// The length of the last head read in full: the next one is most likely as long.
-    head_length: Option<usize>,
+    /// The lengths of the last head that was read in full and of its body: the next are most likely
+    /// the same.
+    last: Option<(usize, usize)>,
 }
 
 impl Checker {
     pub(super) fn new(expected: Expected) -> Self {
         let status_line = format!("HTTP/1.1 {} ", expected.status).into_bytes();
-        Self { status_line, expected, head_length: None }
+        Self { status_line, expected, last: None }
     }
 
     /// Whether `received` is the whole response; `false` if part of it has yet to come.
@@ -33,29 +36,29 @@ impl Checker {
     /// # Errors
     /// If it is not the expected one.
     pub(super) fn is_whole(&mut self, received: &[u8]) -> Result<bool, String> {
-        if let Some(head_length) = self.head_length
-            && received.len() == head_length + self.expected.body_length
-            && received[..head_length].ends_with(b"\r\n\r\n")
-            && self.fits(received, head_length)
+        if let Some((head, body)) = self.last
+            && received.len() == head + body
+            && received[..head].ends_with(b"\r\n\r\n")
+            && self.fits(received, head)
         {
             return Ok(true);
         }
-        let Some(head_length) = head_length(received) else { return Ok(false) };
+        let Some(head) = head_length(received) else { return Ok(false) };
         let wrong = |what: &str| {
-            let head = String::from_utf8_lossy(&received[..head_length]);
+            let head = String::from_utf8_lossy(&received[..head]);
             Err(format!("an unexpected response ({what}):\n{head}"))
         };
-        if content_length(&received[..head_length]) != Some(self.expected.body_length) {
-            return wrong(&format!("not {} bytes of body", self.expected.body_length));
-        }
-        let length = head_length + self.expected.body_length;
-        if received.len() < length {
+        let Some(body) = content_length(&received[..head]).filter(|n| self.expected.body_length.contains(n))
+        else {
+            return wrong("content-length");
+        };
+        if received.len() < head + body {
             return Ok(false);
         }
-        if received.len() > length || !self.fits(received, head_length) {
+        if received.len() > head + body || !self.fits(received, head) {
             return wrong("status or body");
         }
-        self.head_length = Some(head_length);
+        self.last = Some((head, body));
         Ok(true)
     }
 
@@ -86,7 +89,7 @@ mod tests {
     use super::*;
 
     fn checker() -> Checker {
-        Checker::new(Expected { status: 200, body_length: 5, body_start: "he".into() })
+        Checker::new(Expected { status: 200, body_length: 5..=6, body_start: "he".into() })
     }
 
     #[test]
@@ -99,6 +102,15 @@ mod tests {
                 assert_eq!(checker.is_whole(&whole[..end]), Ok(false), "{end}");
             }
             assert_eq!(checker.is_whole(whole), Ok(true));
+        }
+    }
+
+    #[test]
+    fn a_length_may_change_within_its_range() {
+        let mut checker = checker();
+        for body in ["hello", "hellos", "hello"] {
+            let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            assert_eq!(checker.is_whole(whole.as_bytes()), Ok(true));
         }
     }
 

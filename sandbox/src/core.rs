@@ -1,0 +1,39 @@
+//! What the requests of a sandbox share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use valet_clock::SharedClock;
+
+use crate::{
+    accounts::Accounts,
+    fault::Script,
+    journal::Journal,
+    settings::{Settings, TaskTime},
+    tasks::{Results, Tasks, Work},
+};
+
+/// What the requests of a sandbox share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) clock: SharedClock,
+    pub(crate) loopback: bool,
+    pub(crate) accounts: Accounts,
+    pub(crate) journal: Journal,
+    pub(crate) script: Script,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) results: Arc<Results>,
+    pub(crate) work: Arc<Work>,
+    pub(crate) task_time: Mutex<TaskTime>,
+}
+
+impl Core {
+    /// How long a task takes that is submitted now.
+    pub(crate) fn task_time(&self) -> TaskTime {
+        *self.task_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_task_time(&self, time: TaskTime) {
+        *self.task_time.lock().unwrap_or_else(PoisonError::into_inner) = time;
+    }
+}
