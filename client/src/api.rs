@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use url::Url;
 use valet_clock::{ClockExt, SharedClock};
@@ -71,7 +71,7 @@ impl Api {
     pub(crate) async fn cancel(&self, id: &TaskId) -> Result<(), Error> {
         let path = format!("{}/cancel", path_of(id)?);
         let build = |token: &Token| self.call(Method::POST, &path, token);
-        self.retried(async || self.counted::<Value>(&build).await.map(|_| ())).await
+        self.retried(|| self.counted::<IgnoredAny>(&build)).await.map(|_| ())
     }
 
     /// Reads a transcript from the signed URL that a task named. No token goes there.
@@ -80,7 +80,7 @@ impl Api {
         if !matches!(address.scheme(), "http" | "https") {
             return Err(malformed("named a transcription_url that is not on the web"));
         }
-        self.retried(async || {
+        self.retried(|| async {
             let request = self.http.get(address.clone());
             let answer =
                 http::send(request, &self.clock, DOWNLOAD_LIMIT, MAX_RESULT).await.map_err(no_answer)?;
@@ -138,7 +138,10 @@ impl Api {
     }
 
     /// Calls again while the error may pass, with a bounded number of jittered waits.
-    async fn retried<T>(&self, call: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    async fn retried<T, F>(&self, call: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut failures = 0;
         loop {
             let error = match call().await {
@@ -214,7 +217,8 @@ fn refusal(answer: Answer, token: Option<&Token>) -> Error {
             | "PostpaidBillOverdue",
         ) => Kind::Refused,
         (429, _) => Kind::Throttled,
-        (500.., _) => Kind::Unavailable,
+        // 408: the request was not received in time (RFC 9110 §15.5.9), and may be sent again.
+        (408 | 500.., _) => Kind::Unavailable,
         _ => Kind::Refused,
     };
     let said = body.message.filter(|message| !message.is_empty()).map(redacted);

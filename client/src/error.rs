@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use crate::TaskId;
+
 /// The most bytes of a text of the other side that an error repeats.
 const LONGEST_TEXT: usize = 1000;
 
@@ -9,9 +11,10 @@ const LONGEST_TEXT: usize = 1000;
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: Kind,
+    task: Option<TaskId>,
     message: String,
     code: Option<String>,
     status: Option<u16>,
@@ -52,9 +55,12 @@ pub enum Kind {
 }
 
 impl Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    /// An error, as a [`TokenSource`](crate::TokenSource) of one's own may give. `message` must hold no
+    /// secret, and says what to do next.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let message = printable(message.into());
-        Self(Arc::new(Inner { kind, message, code: None, status: None, request_id: None, retry_after: None }))
+        let (task, code, status, request_id, retry_after) = (None, None, None, None, None);
+        Self(Arc::new(Inner { kind, task, message, code, status, request_id, retry_after }))
     }
 
     pub(crate) fn answered(
@@ -67,7 +73,20 @@ impl Error {
     ) -> Self {
         let (message, code) = (printable(message), code.map(printable));
         let request_id = request_id.map(printable);
-        Self(Arc::new(Inner { kind, message, code, status: Some(status), request_id, retry_after }))
+        Self(Arc::new(Inner {
+            kind,
+            task: None,
+            message,
+            code,
+            status: Some(status),
+            request_id,
+            retry_after,
+        }))
+    }
+
+    /// This error, of a call for the task `id`.
+    pub(crate) fn of_task(self, id: &TaskId) -> Self {
+        Self(Arc::new(Inner { task: Some(id.clone()), ..Arc::unwrap_or_clone(self.0) }))
     }
 
     /// What kind of thing went wrong.
@@ -81,6 +100,13 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), Kind::Throttled | Kind::Unavailable | Kind::Unreachable | Kind::Lost)
+    }
+
+    /// The task that was waited for. It was submitted, it may go on, and it is paid for: a caller who
+    /// still wants its transcripts can [`wait`](crate::Client::wait) for it again.
+    #[must_use]
+    pub fn task_id(&self) -> Option<&TaskId> {
+        self.0.task.as_ref()
     }
 
     /// The code that the broker or the service gave.
@@ -124,6 +150,9 @@ pub(crate) fn printable(text: String) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.0.task {
+            write!(f, "task {}: ", printable(id.to_string()))?;
+        }
         f.write_str(&self.0.message)?;
         match (&self.0.code, &self.0.request_id) {
             (Some(code), Some(id)) => write!(f, " ({code}, request {id})"),
@@ -138,6 +167,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
+            .field("task", &self.0.task)
             .field("message", &self.0.message)
             .field("code", &self.0.code)
             .field("status", &self.0.status)

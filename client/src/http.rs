@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use reqwest::{RequestBuilder, header};
+use url::{Host, Url};
 use valet_clock::{ClockExt, SharedClock};
 
 /// An answer, whatever its status.
@@ -52,4 +53,25 @@ pub(crate) async fn send(
             Ok(Answer { status, retry_after, request_id, body: body.to_bytes().into() })
         };
     clock.timeout(limit, exchange).await.unwrap_or(Err(NoAnswer::TooSlow))
+}
+
+/// A URL that a secret may be sent to: encrypted on its way, unless it stays on this machine.
+///
+/// # Errors
+/// What is wrong with it; the words follow the URL's name and repeat nothing of it.
+pub(crate) fn confidential(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password: URLs are shown in errors".into());
+    }
+    if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
+        return Ok(url);
+    }
+    Err("must begin with https:// (http:// only to localhost): secrets travel over it".into())
 }

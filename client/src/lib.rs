@@ -26,6 +26,7 @@
 //! opens the door, [`task`] what the service answers, [`transcript`] what comes out.
 
 mod api;
+mod builder;
 mod client;
 mod error;
 mod http;
@@ -38,7 +39,8 @@ mod transcription;
 mod wait;
 
 pub use self::{
-    client::{Client, ClientBuilder},
+    builder::ClientBuilder,
+    client::Client,
     error::{Error, Kind},
     request::TranscriptionRequest,
     task::{Status, Task, TaskId},

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{Error, Status, Task, Transcript, error::printable, task::Subtask};
+use url::Url;
+
+use crate::{Error, Kind, Status, Task, Transcript, error::printable, task::Subtask};
 
 /// What came of a task.
 #[derive(Clone, Debug)]
@@ -100,4 +102,37 @@ impl Next {
             }
         }
     }
+}
+
+/// What to do about each URL of a task.
+pub(crate) fn matched(task: &Task, urls: &[String]) -> Vec<(String, Next)> {
+    let mut results: Vec<_> = task.results().iter().collect();
+    let next = |url: &String| {
+        // The service promises no order; the same URL may be there twice.
+        let found = results.iter().position(|subtask| is_same_url(&subtask.file_url, url));
+        (url.clone(), Next::of(found.map(|index| results.remove(index)), url))
+    };
+    urls.iter().map(next).collect()
+}
+
+/// The service gives URLs back as they were sent: percent-encoded where they had to be.
+fn is_same_url(sent: &str, named: &str) -> bool {
+    sent == named || named.parse::<Url>().is_ok_and(|url| url.as_str() == sent)
+}
+
+/// A task with results has ended well enough: what failed, fails file by file.
+pub(crate) fn ended(task: &Task) -> Result<(), Error> {
+    let (kind, message) = match task.status() {
+        Status::Unknown => (Kind::UnknownTask, "is not known: it expired, or never was".into()),
+        Status::Canceled => (Kind::TaskFailed, "was canceled".into()),
+        Status::Failed if task.results().is_empty() => {
+            let said = task.output.message.as_deref().unwrap_or("no reason given");
+            (Kind::TaskFailed, format!("failed: {said}"))
+        }
+        Status::Succeeded | Status::Failed => return Ok(()),
+        status => (Kind::TaskFailed, format!("has not ended: it is {status}")),
+    };
+    let request_id = Some(task.request_id.clone()).filter(|id| !id.is_empty());
+    let error = Error::answered(kind, message, 200, task.output.code.clone(), request_id, None);
+    Err(error.of_task(task.id()))
 }

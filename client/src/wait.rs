@@ -50,14 +50,15 @@ impl<'c> Wait<'c> {
     async fn run(mut self) -> Result<Task, Error> {
         let (clock, id) = (self.api.clock.clone(), self.id.clone());
         // A limit beyond what the clock can count is none.
-        let Some(limit) = self.deadline.filter(|limit| clock.now().checked_add(*limit).is_some()) else {
-            return self.until_final().await;
+        let limit = self.deadline.filter(|limit| clock.now().checked_add(*limit).is_some());
+        let outcome = match limit {
+            Some(limit) => clock.timeout(limit, self.until_final()).await.unwrap_or_else(|_| {
+                let message = "had not ended by the deadline; it goes on, and can be waited for again";
+                Err(Error::new(Kind::Deadline, message))
+            }),
+            None => self.until_final().await,
         };
-        clock.timeout(limit, self.until_final()).await.unwrap_or_else(|_| {
-            let message =
-                format!("task {id} had not ended after {limit:?}; it goes on, and can be waited for again");
-            Err(Error::new(Kind::Deadline, message))
-        })
+        outcome.map_err(|error| error.of_task(&id))
     }
 
     async fn until_final(&mut self) -> Result<Task, Error> {
@@ -81,7 +82,7 @@ impl<'c> Wait<'c> {
                     }
                 }
                 // The task goes on and is paid for: no passing trouble ends the wait for it.
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.is_retryable() || error.status() == Some(429) => {
                     tracing::debug!(%error, task = %self.id, "a look at the task failed");
                     failures += 1;
                     if let Some(wait) = error.retry_after() {

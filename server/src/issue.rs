@@ -175,8 +175,13 @@ impl Issue {
         noted: &mut Noted,
     ) -> Result<Issued<'s>, Refusal> {
         noted.client_reference_id.clone_from(&ask.request.client_reference_id);
-        let caller = site.identities.identify(&ask.credential)?;
-        noted.app = Some(caller.app().id.clone());
+        let identified = site.identities.identify(&ask.credential);
+        noted.app = match &identified {
+            Ok(caller) => Some(caller.app().id.clone()),
+            Err(Unidentified::Disabled(app)) => Some(app.clone()),
+            Err(_) => None,
+        };
+        let caller = identified?;
         let entry = site.entry(&caller);
         let grant = entry.policy.decide(caller, &ask.request)?;
         noted.subject = grant.subject().map(str::to_owned);

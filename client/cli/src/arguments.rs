@@ -8,7 +8,7 @@ use serde_json::Value;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a file or the terminal could not be read or written
+  1    a list of URLs could not be read, or a result not be written
   2    the command line or the environment is wrong
   3    the app's credential or the token is not accepted
   4    the request is refused: it is wrong, or the task is not known
@@ -46,11 +46,11 @@ named on standard error, and the exit code is 5.";
 #[derive(Debug, Parser)]
 #[command(name = "valet", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) connection: ConnectionArguments,
     /// Shows no progress; errors are still shown.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Where tokens come from")]
 pub(crate) struct ConnectionArguments {
-    /// The Valet broker, as https://valet.example.com.
+    /// The URL of the Valet broker, beginning with `https://`.
     #[arg(long, global = true, env = "VALET_URL")]
     pub(crate) url: Option<String>,
     /// The app's id at the broker.
@@ -94,7 +94,7 @@ pub(crate) struct TokenArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = TRANSCRIBE_EXAMPLES)]
+#[command(after_help = TRANSCRIBE_EXAMPLES, after_long_help = format!("{TRANSCRIBE_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct TranscribeArguments {
     /// URLs of recordings; `@FILE` for a list of them, one a line; `-` for such a list on standard input.
     #[arg(required = true, value_name = "URL")]
@@ -151,6 +151,7 @@ pub(crate) struct ParameterArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(after_long_help = EXIT_CODES)]
 pub(crate) struct TaskArguments {
     /// The task's id.
     pub(crate) id: String,

@@ -43,7 +43,7 @@ impl Tally {
             }
             Err(failure) => {
                 self.failed_task.get_or_insert(failure.exit);
-                progress.error(&format!("{}{failure}", concerning(urls, task_id)));
+                progress.error(&format!("{}{failure}", concerning(urls)));
                 for url in urls {
                     progress.aside(|| output.write(&Entry { url, task_id, outcome: failure.into() }))?;
                 }
@@ -76,16 +76,12 @@ impl Tally {
     }
 }
 
-/// Which recordings and which task a failure is about.
-fn concerning(urls: &[String], id: Option<&TaskId>) -> String {
-    let urls = match urls {
+/// Which recordings a failure is about; its own words name the task.
+fn concerning(urls: &[String]) -> String {
+    match urls {
         [] => String::new(),
         [url] => format!("{url}: "),
         [first, .., last] => format!("{} recordings, {first} to {last}: ", urls.len()),
-    };
-    match id {
-        Some(id) => format!("{urls}task {id}: "),
-        None => urls,
     }
 }
 
@@ -109,8 +105,8 @@ mod tests {
     #[test]
     fn a_failure_names_what_it_is_about() {
         let urls: Vec<String> = ["https://a", "https://b", "https://c"].map(Into::into).into();
-        assert_eq!(concerning(&urls, None), "3 recordings, https://a to https://c: ");
-        assert_eq!(concerning(&urls[..1], Some(&"t-1".into())), "https://a: task t-1: ");
-        assert_eq!(concerning(&[], None), "");
+        assert_eq!(concerning(&urls), "3 recordings, https://a to https://c: ");
+        assert_eq!(concerning(&urls[..1]), "https://a: ");
+        assert_eq!(concerning(&[]), "");
     }
 }

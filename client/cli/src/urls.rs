@@ -38,7 +38,7 @@ fn listed(name: &str, list: &mut dyn Read) -> Result<Vec<String>, Failure> {
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
-    Failure::usage(format!("{name}: the list cannot be read: {error}"))
+    Failure::files(format!("{name}: the list cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -87,11 +87,8 @@ impl BrokerSource {
         }
         let body: TokenBody = serde_json::from_slice(&answer.body)
             .map_err(|_| self.malformed("answered with something that is no token; is it a Valet broker?"))?;
-        let base_url: Url =
-            body.base_url.parse().map_err(|_| self.malformed("named a base_url that is no URL"))?;
-        if !matches!(base_url.scheme(), "http" | "https") {
-            return Err(self.malformed("named a base_url that is not on the web"));
-        }
+        http::confidential(&body.base_url)
+            .map_err(|problem| self.malformed(&format!("named a base_url that {problem}")))?;
         if body.token.is_empty() || !body.token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(self.malformed("gave a token that no header can carry"));
         }

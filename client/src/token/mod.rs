@@ -106,6 +106,18 @@ pub trait TokenSource: Send + Sync + 'static {
     fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s>;
 }
 
+/// Any function that fetches a token is a source; one that wants to know of refusals implements the
+/// trait itself.
+impl<F, T> TokenSource for F
+where
+    F: Fn() -> T + Send + Sync + 'static,
+    T: Future<Output = Result<Token, Error>> + Send + 'static,
+{
+    fn fetch<'s>(&'s self, _: Option<&'s Token>) -> TokenFuture<'s> {
+        Box::pin(self())
+    }
+}
+
 /// A token or key that never changes.
 pub(crate) struct Fixed(pub(crate) Token);
 

@@ -43,6 +43,8 @@ struct Held {
     token: Arc<Token>,
     /// When it dies, and when to renew it; never, if it lives for ever.
     times: Option<(Instant, Instant)>,
+    /// Whether its source was told of a refusal when it was fetched.
+    in_answer: bool,
 }
 
 impl Renewing {
@@ -76,7 +78,12 @@ impl Renewing {
     /// The service refused `token`: it is not used again, and the next fetch says so.
     pub(crate) fn refuse(&self, token: &Arc<Token>) {
         let mut state = self.lock();
-        if state.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token)) {
+        // A renewal in the background may have brought the same token again, under way before the
+        // refusal; one that came in answer to the refusal is given its own chance.
+        let is_held = state.held.as_ref().is_some_and(|held| {
+            Arc::ptr_eq(&held.token, token) || (!held.in_answer && held.token.expose() == token.expose())
+        });
+        if is_held {
             state.held = None;
             state.refused = Some(token.clone());
         }
@@ -125,7 +132,7 @@ impl Renewing {
                 // The last third of a life is time enough for several tries.
                 let life = token.life().map(|life| life.min(LONGEST_LIFE));
                 let times = life.map(|life| (sent + life, sent + life * 2 / 3));
-                state.held = Some(Held { token: token.clone(), times });
+                state.held = Some(Held { token: token.clone(), times, in_answer: refused.is_some() });
                 state.refused = None;
                 Ok(token)
             }

@@ -15,6 +15,10 @@ pub(super) async fn read(body: Incoming, bounds: &Bounds, clock: &dyn Clock) -> 
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    let too_large = Unreadable::TooLarge { limit: bounds.body_bytes };
+    if body.size_hint().lower() > bounds.body_bytes as u64 {
+        return Err(too_large);
+    }
     let mut whole = pin!(Limited::new(body, bounds.body_bytes).collect());
     // Most bodies came along with the head: they need no timer.
     let collected = match whole.as_mut().now_or_never() {
@@ -22,11 +26,7 @@ pub(super) async fn read(body: Incoming, bounds: &Bounds, clock: &dyn Clock) -> 
         None => within(clock, bounds, whole).await?,
     };
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Unreadable::TooLarge { limit: bounds.body_bytes }
-        } else {
-            Unreadable::Body("the body broke off".into())
-        }
+        if error.is::<LengthLimitError>() { too_large } else { Unreadable::Body("the body broke off".into()) }
     })
 }
 

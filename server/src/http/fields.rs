@@ -31,6 +31,10 @@ impl Fields {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if essence.eq_ignore_ascii_case("application/json") {
+            // serde takes a list of the values alone as well.
+            if !body.trim_ascii_start().starts_with(b"{") {
+                return Err(unreadable("", &"must be a JSON object"));
+            }
             let fields: Self = parse(&mut serde_json::Deserializer::from_slice(body))?;
             // Read by serde as one value; what stands behind it is not JSON any more.
             serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| unreadable("", &error))?;
@@ -76,7 +80,15 @@ where
 
 /// A parser's message, with the field it is about and without the whole of a hostile value.
 fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Unreadable {
-    let problem: String = error.to_string().chars().filter(|c| !c.is_control()).take(200).collect();
+    let message = error.to_string();
+    // serde repeats a value of the wrong type, which may be a secret in the wrong place.
+    let message = match message.rsplit_once(", expected ") {
+        Some((what, expected)) if what.starts_with("invalid ") => {
+            format!("must be {}", expected.replace("u32", "a whole number"))
+        }
+        _ => message,
+    };
+    let problem: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
     match path {
         "" | "." => Unreadable::Body(format!("the body is not a token request: {problem}")),
         field => Unreadable::Field { field: field.chars().take(64).collect(), problem },
@@ -145,7 +157,16 @@ mod tests {
 
     #[test]
     fn what_is_no_single_object_is_refused() {
-        for body in ["[]", "null", "{", "{} {}", "\"x\"", r#"{"min_ttl":1,"min_ttl":2}"#, "\u{fffd}"] {
+        for body in [
+            "[]",
+            "[null,null,30,null,null,null,null]",
+            "null",
+            "{",
+            "{} {}",
+            "\"x\"",
+            r#"{"min_ttl":1,"min_ttl":2}"#,
+            "\u{fffd}",
+        ] {
             assert!(read(JSON, body).is_err(), "{body}");
         }
         assert!(read(FORM, "min_ttl=1&min_ttl=2").is_err());
@@ -153,8 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_json_is_refused_without_being_repeated() {
-        let error = read(JSON, r#"{"client_secret": "canary"}"#).unwrap_err();
-        assert!(!error.to_string().contains("canary"));
+    fn a_secret_in_the_wrong_place_is_refused_without_being_repeated() {
+        for body in [
+            r#"{"client_secret": "canary"}"#,
+            r#"{"min_ttl": "canary"}"#,
+            r#"{"min_ttl": "x, expected canary"}"#,
+            r#"{"subject": ["canary"]}"#,
+            r#""canary""#,
+        ] {
+            let error = read(JSON, body).unwrap_err();
+            assert!(!error.to_string().contains("canary"), "{error}");
+        }
     }
 }

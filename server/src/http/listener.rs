@@ -95,7 +95,10 @@ impl Listener {
                 Err(error) => {
                     // Out of file descriptors, most likely: those in use must end first.
                     tracing::warn!(%error, "a connection could not be accepted");
-                    self.clock.sleep(Duration::from_millis(100)).await;
+                    tokio::select! {
+                        () = shutdown.soft().cancelled() => return,
+                        () = self.clock.sleep(Duration::from_millis(100)) => {}
+                    }
                 }
             }
         }

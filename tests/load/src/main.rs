@@ -19,6 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Measures the broker against baselines, both in one run on the same two cores.
+///
+/// The broker is the binary `valet-server` beside this one. `cargo run` brings it up to date; otherwise
+/// build it with the same profile first: `cargo build --profile dist -p valet-server`.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -27,10 +30,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The most cached tokens a second, and their latency at a fixed rate, against a bare axum route.
-    ///
-    /// Starts the broker and a bare axum route on core 0, an upstream that mints and a load generator
-    /// on core 1. Takes about two minutes on an idle machine.
+    /// The most cached tokens a second, and their latency at a fixed rate, against a bare axum route:
+    /// starts the broker and the route on core 0, an upstream that mints and a load generator on core 1;
+    /// takes two minutes on an idle machine, and up to ten on one that does other things.
     CachedIssue(cached_issue::Options),
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
@@ -66,6 +68,7 @@ fn run(command: Command) -> Outcome<()> {
 
 /// Runs a benchmark on the core for load. Stopped by a signal, it still ends the processes it started.
 fn measure(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+    server::build_broker()?;
     cores::pin_to(cores::LOAD)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

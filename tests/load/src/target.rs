@@ -15,7 +15,7 @@ pub(crate) enum Bound {
 #[derive(Debug)]
 pub(crate) struct Verdict {
     /// What was measured.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The figure; `None` if too few runs counted.
     pub(crate) measured: Option<f64>,
     /// What it must be.
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn line(measured: Option<f64>, bound: Bound) -> String {
-        Verdict { name: "speed", measured, bound }.to_string()
+        Verdict { name: "speed".into(), measured, bound }.to_string()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use valet_clock::ManualClock;
 pub(crate) use self::{
     bodies::{failed, problem, service_error, submitted, succeeded, task, token, transcript},
     server::{Reply, Request, Server},
-    time::{ClientClock, turn_until},
+    time::{ClientClock, settle, turn_until},
 };
 
 pub(crate) const SECRET: &str = "vs_canary";

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -78,6 +78,14 @@ impl Reply {
         Self::Status(status, Vec::new(), body.into())
     }
 
+    /// The same, and still good JSON, but larger than `bytes`.
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
+        if let Self::Status(_, _, body) = &mut self {
+            body.resize(body.len() + bytes, b' ');
+        }
+        self
+    }
+
     pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
         if let Self::Status(_, headers, _) = &mut self {
             headers.push((name, value.into()));
@@ -105,7 +113,8 @@ impl Server {
         clock: &ManualClock,
         script: impl FnMut(&Request) -> Reply + Send + 'static,
     ) -> Self {
-        let (address, journal) = (listener.local_addr().unwrap(), Arc::default());
+        let address = listener.local_addr().unwrap();
+        let journal: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (clock, start) = (clock.clone(), clock.now());
         let (script, written) = (Arc::new(Mutex::new(script)), Arc::clone(&journal));
         let answer = move |ConnectInfo(Line(broken)), request: http::Request<Body>| {
@@ -131,9 +140,14 @@ impl Server {
         self.journal.lock().unwrap().clone()
     }
 
+    /// Those of the requests that are such.
+    pub(crate) fn those(&self, are_such: fn(&Request) -> bool) -> Vec<Request> {
+        self.journal().into_iter().filter(are_such).collect()
+    }
+
     /// How many of the requests are such.
-    pub(crate) fn count(&self, is_such: impl Fn(&Request) -> bool) -> usize {
-        self.journal().iter().filter(|request| is_such(request)).count()
+    pub(crate) fn count(&self, are_such: fn(&Request) -> bool) -> usize {
+        self.those(are_such).len()
     }
 }
 

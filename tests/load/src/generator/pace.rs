@@ -44,3 +44,37 @@ impl Pace {
         is_due.then_some(due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use valet_clock::{Clock, SystemClock};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_closed_loop_sends_whenever_it_can_until_the_end() {
+        let start = SystemClock.now();
+        let mut pace = Pace::new(Load::Closed, start, start + SECOND);
+        for after in [0, 0, 1, 999] {
+            let now = start + Duration::from_millis(after);
+            assert_eq!(pace.next(now), Some(now));
+        }
+        assert_eq!(pace.next(start + SECOND), None);
+    }
+
+    #[test]
+    fn an_open_loop_owes_what_it_could_not_send_in_time() {
+        let start = SystemClock.now();
+        let mut pace = Pace::new(Load::Open { per_second: 4 }, start, start + SECOND);
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(pace.next(start), Some(start));
+        assert_eq!(pace.next(at(249)), None);
+        // Two are late by then, each from its own time on; the next is not due yet.
+        assert_eq!(pace.next(at(700)), Some(at(250)));
+        assert_eq!(pace.next(at(700)), Some(at(500)));
+        assert_eq!(pace.next(at(700)), None);
+        assert_eq!(pace.next(at(1000)), None, "nothing is sent after the end");
+    }
+}

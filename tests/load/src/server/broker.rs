@@ -1,6 +1,6 @@
 //! The broker under test: the real binary, with everything on.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{env, fs, net::SocketAddr, path::PathBuf, process, process::Stdio, time::Duration};
 
 use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXLOWER};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use valet_clock::{Clock, ClockExt, SystemClock};
 
-use super::{Endpoint, Upstream};
+use super::{Endpoint, Upstream, upstream::KEY};
 use crate::{Outcome, cores};
 
 const APP: &str = "bench";
@@ -36,12 +36,14 @@ struct Ready {
 impl Broker {
     /// Starts it with one app that mints at `upstream`.
     pub(crate) async fn start(upstream: &Upstream) -> Outcome<Self> {
-        let files = TempDir::new()?;
+        let binary = binary()?;
+        // Beside the binary there is a disk; the folder for temporary files is memory on many systems.
+        let files = TempDir::new_in(binary.parent().ok_or("the binary lies nowhere")?)?;
         let (config, ready) = (files.path().join("valet.toml"), files.path().join("ready.json"));
         fs::write(&config, Self::config(upstream, &files))?;
-        let mut command = Command::new(binary()?);
+        let mut command = Command::new(&binary);
         command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
-        command.env("DASHSCOPE_API_KEY", "sk-for-benchmarks-only").env("RUST_LOG", "warn");
+        command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "warn");
         command.stdin(Stdio::null()).kill_on_drop(true);
         let mut process = cores::on(cores::SERVER, || command.spawn())?;
         let pid = process.id().ok_or("the broker ended at once")?;
@@ -62,14 +64,14 @@ impl Broker {
 
     fn config(upstream: &Upstream, files: &TempDir) -> String {
         let secret = HEXLOWER.encode(digest::digest(&digest::SHA256, SECRET.as_bytes()).as_ref());
-        let (audit, address) = (files.path().join("audit.jsonl"), upstream.address);
+        let (audit, base_url) = (files.path().join("audit.jsonl"), &upstream.base_url);
         format!(
             r#"listen = "127.0.0.1:0"
 metrics_listen = "127.0.0.1:0"
 [audit]
 path = {audit:?}
 [upstreams.bench]
-base_url = "http://{address}/api/v1"
+base_url = {base_url:?}
 keys = [{{ env = "DASHSCOPE_API_KEY" }}]
 [apps.{APP}]
 upstream = "bench"
@@ -125,10 +127,28 @@ fn line_count(path: &std::path::Path) -> std::io::Result<u64> {
 
 /// The broker's binary, built beside this one.
 fn binary() -> Outcome<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("valet-server");
+    let path = env::current_exe()?.with_file_name("valet-server");
     if path.is_file() {
         return Ok(path);
     }
     let build = "cargo build --profile dist -p valet-server";
     Err(format!("there is no {}; build it first: {build}", path.display()).into())
+}
+
+/// Brings the broker's binary up to date, if it is cargo that runs this one: an old one would be measured
+/// without a word.
+pub(crate) fn build() -> Outcome<()> {
+    // Set by `cargo run` (The Cargo Book, *Environment variables Cargo sets for crates*).
+    let Some((cargo, package)) = env::var_os("CARGO").zip(env::var_os("CARGO_MANIFEST_DIR")) else {
+        return Ok(());
+    };
+    let own = env::current_exe()?;
+    let (profile, target) =
+        own.parent().and_then(|folder| folder.file_name().zip(folder.parent())).ok_or("no target folder")?;
+    // The one profile whose folder has another name.
+    let profile = if profile == "debug" { "dev".as_ref() } else { profile };
+    let mut command = process::Command::new(cargo);
+    command.current_dir(package).args(["build", "--quiet", "-p", "valet-server"]);
+    command.arg("--profile").arg(profile).arg("--target-dir").arg(target);
+    if command.status()?.success() { Ok(()) } else { Err("the broker cannot be built".into()) }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
-    broker::Broker,
+    broker::{Broker, build as build_broker},
     upstream::Upstream,
 };
 

@@ -1,49 +1,32 @@
-//! An upstream that mints at once: all that the broker needs of one here.
+//! The upstream that the broker mints at: a sandbox in this process.
 
-use std::{net::SocketAddr, sync::atomic::AtomicU64, sync::atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    extract::{Query, State},
-    routing::post,
-};
-use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
-use valet_clock::{Clock, SystemClock};
+use valet_clock::SystemClock;
+use valet_sandbox::{BindError, Operation, Sandbox, SandboxHandle, Settings};
+
+/// The upstream key. It opens nothing but this sandbox.
+pub(super) const KEY: &str = "sk-for-benchmarks-only";
 
 /// Ends with the runtime that it was started on.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-}
-
-#[derive(Deserialize)]
-struct Mint {
-    expire_in_seconds: u64,
-}
-
-#[derive(Serialize)]
-struct Minted {
-    token: String,
-    expires_at: u64,
+    /// Where the broker finds it.
+    pub(super) base_url: String,
+    sandbox: SandboxHandle,
 }
 
 impl Upstream {
     /// Starts it as a task of the present runtime.
-    pub(crate) async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let router =
-            Router::new().route("/api/v1/tokens", post(mint)).with_state(&*Box::leak(Box::default()));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { address })
+    pub(crate) async fn start() -> Result<Self, BindError> {
+        let sandbox = Sandbox::bind(Settings::default().with_key(KEY), Arc::new(SystemClock)).await?;
+        let upstream = Self { base_url: sandbox.base_url(), sandbox: sandbox.handle() };
+        tokio::spawn(sandbox.run(std::future::pending()));
+        Ok(upstream)
     }
-}
 
-/// Tokens of one length, each a new one (Model Studio, *Generate a temporary API key*).
-async fn mint(State(count): State<&'static AtomicU64>, Query(mint): Query<Mint>) -> Json<Minted> {
-    let number = count.fetch_add(1, Relaxed);
-    let expires_at = SystemClock.unix().as_secs() + mint.expire_in_seconds;
-    Json(Minted { token: format!("st-{number:032x}"), expires_at })
+    /// How many tokens it was asked for.
+    pub(crate) fn mints(&self) -> u64 {
+        self.sandbox.count(Operation::Mint)
+    }
 }

@@ -1,4 +1,5 @@
 //! The client against a scripted broker and service over real sockets, by a clock that stands still.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 

@@ -1,0 +1,161 @@
+//! Setting up a client: where tokens come from, and by what HTTP, clock and schedule.
+
+use std::{fmt, sync::Arc};
+
+use reqwest::redirect;
+use secrecy::SecretString;
+use url::Url;
+use valet_clock::{SharedClock, SystemClock};
+use valet_pacing::PollSchedule;
+
+use crate::{
+    Client, Error, Kind, Token, TokenSource,
+    api::Api,
+    client::Inner,
+    http,
+    query_budget::QueryBudget,
+    token::{AppCredential, BrokerSource, Fixed, Renewing},
+};
+
+/// Sets up a [`Client`]; begin with [`Client::builder`].
+#[must_use = "nothing happens until it is built"]
+pub struct ClientBuilder {
+    source: Option<Source>,
+    http: Option<reqwest::Client>,
+    clock: SharedClock,
+    schedule: PollSchedule,
+}
+
+enum Source {
+    Broker { url: Url, credential: AppCredential },
+    Other(Box<dyn FnOnce(SharedClock) -> Renewing + Send>),
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        let clock = Arc::new(SystemClock);
+        Self { source: None, http: None, clock, schedule: PollSchedule::default() }
+    }
+}
+
+impl ClientBuilder {
+    /// Takes tokens from the Valet broker at `url`, proving itself by `credential`.
+    ///
+    /// # Errors
+    /// If `url` is no `http` or `https` URL; plain `http` is for this machine only.
+    pub fn broker(mut self, url: &str, credential: AppCredential) -> Result<Self, Error> {
+        let mut url = confidential("the broker's URL", url)?;
+        let path = format!("{}/v1/tokens", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        self.source = Some(Source::Broker { url, credential });
+        Ok(self)
+    }
+
+    /// Calls DashScope at `base_url` (up to and with `/api/v1`) with a long-lived key.
+    ///
+    /// # Errors
+    /// If `base_url` is no `http` or `https` URL; plain `http` is for this machine only.
+    pub fn api_key(self, base_url: &str, key: impl Into<SecretString>) -> Result<Self, Error> {
+        confidential("the base URL", base_url)?;
+        Ok(self.token_source(Fixed(Token::new(key, base_url, None))))
+    }
+
+    /// Takes tokens from a source of one's own: a [`TokenSource`], or a function such as
+    /// `|| async { Ok(Token::new(…, …, …)) }`.
+    pub fn token_source(mut self, source: impl TokenSource) -> Self {
+        self.source = Some(Source::Other(Box::new(|clock| Renewing::new(source, clock))));
+        self
+    }
+
+    /// Sends through this HTTP client (a proxy, own root certificates). It should follow no redirects:
+    /// a token belongs where it was issued for.
+    pub fn http(mut self, http: reqwest::Client) -> Self {
+        self.http = Some(http);
+        self
+    }
+
+    /// Goes by this clock.
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Looks at tasks by this schedule.
+    pub fn schedule(mut self, schedule: PollSchedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// If it was not said where tokens come from, or no HTTP client can be made.
+    pub fn build(self) -> Result<Client, Error> {
+        let http = match self.http {
+            Some(http) => http,
+            None => reqwest::Client::builder()
+                .user_agent(concat!("valet-client/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .build()
+                .map_err(|error| configuration(format_args!("no HTTPS client can be made: {error}")))?,
+        };
+        let clock = self.clock;
+        let tokens = match self.source {
+            Some(Source::Broker { url, credential }) => {
+                let source = BrokerSource { http: http.clone(), url, credential, clock: clock.clone() };
+                Renewing::new(source, clock.clone())
+            }
+            Some(Source::Other(make)) => make(clock.clone()),
+            None => {
+                return Err(configuration("say where tokens come from: broker, api_key or token_source"));
+            }
+        };
+        let budget = Arc::new(QueryBudget::new(clock.now()));
+        Ok(Client(Arc::new(Inner { api: Api { http, tokens, budget, clock }, schedule: self.schedule })))
+    }
+}
+
+fn configuration(message: impl fmt::Display) -> Error {
+    Error::new(Kind::Configuration, message.to_string())
+}
+
+/// A URL that a secret may be sent to.
+fn confidential(what: &str, url: &str) -> Result<Url, Error> {
+    http::confidential(url).map_err(|problem| configuration(format_args!("{what} {problem}")))
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs on another worker, so the future of a call must be one that may move.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn any_function_is_a_source_and_its_errors_are_passed_on() {
+        let away = || async { Err(Error::new(Kind::Credentials, "log in again")) };
+        let client = Client::builder().token_source(away).build().unwrap();
+        let request = crate::TranscriptionRequest::new(["https://example.com/a.mp3"]);
+        let error =
+            tokio::spawn(async move { client.transcribe(&request).await }).await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Credentials, "log in again"));
+        assert_eq!(error.task_id(), None, "nothing was submitted");
+    }
+
+    #[tokio::test]
+    async fn a_function_gives_the_token_that_is_used() {
+        let own = || async { Ok(Token::new("st-mine", "https://example.com/api/v1/", None)) };
+        let client = Client::builder().token_source(own).build().unwrap();
+        let token = client.token().await.unwrap();
+        assert_eq!((token.expose(), token.base_url()), ("st-mine", "https://example.com/api/v1"));
+    }
+
+    #[test]
+    fn a_client_without_a_source_of_tokens_is_not_built() {
+        assert_eq!(Client::builder().build().err().map(|error| error.kind()), Some(Kind::Configuration));
+    }
+}

@@ -1,0 +1,80 @@
+//! The audit trail: one line a decision, with what was decided and never a secret.
+
+use std::fmt::Write;
+
+use insta::assert_snapshot;
+use reqwest::Method;
+use serde_json::{Value, json};
+use valet_demo::{APP, StackSettings};
+use valet_sandbox::{Fault, Operation, Settings};
+use valet_server::secret::AppSecret;
+
+use crate::harness::{SECOND, Stage, answered};
+
+#[tokio::test]
+async fn every_decision_has_its_line() {
+    let retired = AppSecret::generate();
+    let app = format!(
+        "may_name_subject = true\nrate = {{ per_second = 1, burst = 7 }}\n\
+         [apps.retired]\nenabled = false\nsecrets = [\"{}\"]",
+        retired.hash()
+    );
+    let sandbox = Settings::default().with_key("sk-audited");
+    let stage = Stage::with(StackSettings { app, sandbox, ..StackSettings::default() }).await;
+    let bare = || stage.request(Method::POST, "/v1/tokens");
+    let unreachable = || stage.stack.sandbox.script(Fault::on(Operation::Mint).reset());
+    let named = json!({ "subject": "alice \"\u{e9}\u{1f600}", "client_reference_id": "job 7\u{2028}" });
+    let mut answers = Vec::new();
+    stage.stack.sandbox.script(Fault::on(Operation::Mint).refuse(503, "SystemError", "Try again."));
+    answers.push(stage.ask().await);
+    stage.clock.advance(SECOND);
+    unreachable();
+    answers.push(answered(stage.dashscope("")).await);
+    stage.clock.advance(SECOND);
+    answers.push(stage.ask_for(&named).await);
+    stage.clock.advance(SECOND / 4);
+    answers.push(answered(stage.dashscope("?expire_in_seconds=30")).await);
+    answers.push(answered(bare()).await);
+    answers.push(answered(bare().bearer_auth("vas_wrong")).await);
+    answers.push(answered(bare().basic_auth("retired", Some(retired.expose()))).await);
+    answers.push(answered(bare().header("authorization", "Digest x")).await);
+    answers.push(stage.ask_for(&json!({ "ttl": 1 })).await);
+    answers.push(stage.ask_for(&json!({ "min_ttl": 100, "client_reference_id": "job 8" })).await);
+    while answers.last().unwrap().status != 429 {
+        answers.push(stage.ask().await);
+    }
+    // Pages and unknown paths are no decisions.
+    stage.page("/readyz").await;
+    stage.page("/v1/tokens").await;
+    stage.page("/nothing").await;
+    let remains = stage.stop().await;
+    assert_eq!(remains.audit.len(), answers.len());
+    let mut shown = String::new();
+    for (line, answer) in remains.audit.iter().zip(&answers) {
+        assert_eq!(line["request_id"], answer.header("x-request-id").unwrap());
+        assert_eq!(line["status"], answer.status);
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+        if line["door"] == "v1" {
+            assert_eq!(line.get("expires_in"), answer.json().get("expires_in"));
+        }
+        let mut line = line.clone();
+        for varies in ["request_id", "peer", "upstream_request_id"] {
+            line.entry(varies.into()).and_modify(|value| *value = Value::from("[…]"));
+        }
+        writeln!(shown, "{}", json!(line)).unwrap();
+    }
+    assert_snapshot!(shown.trim_end());
+}
+
+#[tokio::test]
+async fn a_decision_that_took_long_says_how_long() {
+    let stage = Stage::new().await;
+    stage.stack.sandbox.script(Fault::on(Operation::Mint).delay(SECOND / 2));
+    let asking = stage.asking();
+    stage.upstream_asleep().await;
+    stage.clock.advance(SECOND / 2);
+    crate::harness::promptly(asking).await.unwrap().token();
+    let remains = stage.stop().await;
+    assert_eq!(remains.audit[0]["latency_us"], 500_000);
+    assert_eq!(remains.audit[0]["app"], APP);
+}

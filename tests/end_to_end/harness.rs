@@ -1,0 +1,217 @@
+//! Sandbox and broker whose time stands still, and what a test does with them.
+
+use std::{
+    future::Future,
+    sync::{
+        Mutex, Once,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use valet_clock::{ClockExt, ManualClock, SystemClock};
+use valet_demo::{APP, Clocks, Remains, Stack, StackSettings};
+use valet_sandbox::Operation;
+
+/// Lets a test ask as often as it likes while the time stands still.
+pub(crate) const UNHURRIED: &str = "rate = { per_second = 1000000, burst = 1000000 }";
+
+/// What should happen without the clock being advanced, but does not, fails after so long of real time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A second of the clock.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Sandbox and broker, and the clock they go by.
+pub(crate) struct Stage {
+    pub(crate) stack: Stack,
+    pub(crate) clock: ManualClock,
+    http: Client,
+}
+
+/// An answer of the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Stage {
+    /// With an app that may ask as often as it likes.
+    pub(crate) async fn new() -> Self {
+        Self::with_app(UNHURRIED).await
+    }
+
+    /// With settings of the app.
+    pub(crate) async fn with_app(app: &str) -> Self {
+        Self::with(StackSettings { app: app.into(), ..StackSettings::default() }).await
+    }
+
+    /// With any settings; the clocks are this stage's.
+    pub(crate) async fn with(settings: StackSettings) -> Self {
+        note_panics();
+        let clock = ManualClock::new();
+        let stack = Stack::start(StackSettings { clocks: Clocks::from(&clock), ..settings }).await.unwrap();
+        // The wait of the probes has begun: it is a minute from here.
+        promptly(clock.asleep("broker", 1)).await;
+        // A connection for each request: none is lost to the idle deadline when the clock leaps.
+        let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        Self { stack, clock, http }
+    }
+
+    /// A request to the broker, without a credential.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.stack.broker_url))
+    }
+
+    /// A request for a token at `/v1/tokens`, by the app's id and secret.
+    pub(crate) fn v1(&self) -> RequestBuilder {
+        self.request(Method::POST, "/v1/tokens").basic_auth(APP, Some(self.stack.secret.expose()))
+    }
+
+    /// A request for a token at `/api/v1/tokens`, by the app's secret as key.
+    pub(crate) fn dashscope(&self, query: &str) -> RequestBuilder {
+        let path = format!("/api/v1/tokens{query}");
+        self.request(Method::POST, &path).bearer_auth(self.stack.secret.expose())
+    }
+
+    /// Asks for a token at `/v1/tokens`.
+    pub(crate) async fn ask(&self) -> Answer {
+        answered(self.v1()).await
+    }
+
+    /// Asks for a token at `/v1/tokens`, in JSON.
+    pub(crate) async fn ask_for(&self, body: &Value) -> Answer {
+        answered(self.v1().json(body)).await
+    }
+
+    /// Asks in the background.
+    pub(crate) fn asking(&self) -> JoinHandle<Answer> {
+        tokio::spawn(answered(self.v1()))
+    }
+
+    /// Reads a page of the broker.
+    pub(crate) async fn page(&self, path: &str) -> Answer {
+        answered(self.request(Method::GET, path)).await
+    }
+
+    /// Reads the page of metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.stack.metrics_addr);
+        answered(self.http.get(url)).await.text
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let page = self.metrics().await;
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            rest.rsplit(' ').next()?.parse::<u64>().ok()
+        });
+        values.sum()
+    }
+
+    /// Waits until so many mints have reached the sandbox.
+    pub(crate) async fn mints_begun(&self, count: u64) {
+        promptly(self.stack.sandbox.wait_for(Operation::Mint, count)).await;
+    }
+
+    /// Waits until so many mints have ended, well or ill, and the broker knows.
+    pub(crate) async fn mints_ended(&self, count: u64) {
+        self.metric_is("valet_mints_total", count).await;
+    }
+
+    /// Waits until so many requests have waited for another's mint.
+    pub(crate) async fn waiting(&self, count: u64) {
+        self.metric_is("valet_coalesced_waits_total", count).await;
+    }
+
+    async fn metric_is(&self, name: &str, count: u64) {
+        promptly(async { while self.metric(name).await < count {} }).await;
+        assert_eq!(self.metric(name).await, count, "{name}");
+    }
+
+    /// How many mints have reached the sandbox.
+    pub(crate) fn mints(&self) -> u64 {
+        self.stack.sandbox.count(Operation::Mint)
+    }
+
+    /// Waits until the sandbox sleeps over a scripted delay.
+    pub(crate) async fn upstream_asleep(&self) {
+        promptly(self.clock.asleep("sandbox", 1)).await;
+    }
+
+    /// Stops everything. Fails if anything panicked on the way.
+    pub(crate) async fn stop(self) -> Remains {
+        let remains = promptly(self.stack.stop()).await.unwrap();
+        assert!(!PANICKED.load(Relaxed), "something panicked: {:?}", PANICS.lock().unwrap());
+        remains
+    }
+}
+
+/// Sends a request and reads the whole answer, without the clock being advanced.
+pub(crate) async fn answered(request: RequestBuilder) -> Answer {
+    promptly(async {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.unwrap() }
+    })
+    .await
+}
+
+/// The output of what must not need the clock to be advanced.
+pub(crate) async fn promptly<F: Future + Send>(future: F) -> F::Output {
+    SystemClock.timeout(PATIENCE, future).await.expect("this does not wait for the clock")
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    /// The token of a success.
+    pub(crate) fn token(&self) -> String {
+        assert_eq!(self.status, 200, "{}", self.text);
+        self.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The life that the token of a success has left, in seconds.
+    pub(crate) fn expires_in(&self) -> u64 {
+        assert_eq!(self.status, 200, "{}", self.text);
+        self.json()["expires_in"].as_u64().unwrap()
+    }
+
+    /// The status and code of a refusal, and how many seconds to wait.
+    pub(crate) fn refusal(&self) -> (u16, String, Option<u64>) {
+        let wait = self.header("retry-after").map(|seconds| seconds.parse().unwrap());
+        (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned(), wait)
+    }
+}
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Remembers every panic outside of the tests themselves: a server survives one in a connection, and a
+/// test would not see it.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let place = panic.location().map_or_else(String::new, ToString::to_string);
+            if !place.contains("end_to_end") && !place.contains("insta") {
+                PANICS.lock().unwrap().push(place);
+                PANICKED.store(true, Relaxed);
+            }
+            usual(panic);
+        }));
+    });
+}

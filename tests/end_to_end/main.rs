@@ -1,0 +1,39 @@
+//! Real broker, client and sandbox in one process, over real sockets. Time is one clock that only the
+//! tests advance; what reached the upstream is read from the sandbox's journal.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+/// Exchanges written down, to be compared with those on file.
+mod exchange;
+/// Sandbox and broker whose time stands still.
+mod harness;
+/// Connections without a client.
+mod wire;
+
+/// One line a decision.
+mod audit;
+/// What hostile peers send, and how slowly.
+mod bounds;
+/// What a success says.
+mod contract;
+/// Never handed out dying, never promised longer than it lives.
+mod expiry;
+/// The samples of the vendor's documentation.
+mod fixtures;
+/// Upstream keys: quarantine, probes, throttling, the next one.
+mod keys;
+/// Refresh ahead, and stale rather than down.
+mod refresh;
+/// Every refusal that a caller can bring about.
+mod refusals;
+/// Canaries: no secret is written down anywhere.
+mod secrets;
+/// The two stages of a stop.
+mod shutdown;
+/// One mint at a time.
+mod single_flight;
+/// The client's whole loop.
+mod tasks;
+/// What callers are told of the upstream's faults.
+mod upstream_faults;
+/// Least lives, refused tokens, tokens of one's own.
+mod wishes;
