@@ -1,6 +1,6 @@
 //! What a success says, at both doors, and that it is so.
 
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, header::HeaderName};
 use serde_json::Value;
 use valet_demo::APP;
 
@@ -10,7 +10,7 @@ use crate::harness::{Answer, SECOND, Stage, answered};
 const DIES: u64 = 1_744_076_769 + 60;
 
 fn check_headers(answer: &Answer) {
-    let mut names: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = answer.headers.keys().map(reqwest::header::HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["cache-control", "content-length", "content-type", "date", "x-request-id"]);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
