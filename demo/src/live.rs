@@ -23,10 +23,11 @@ const SAMPLES: [&str; 2] = [
 
 /// Whether every file was transcribed.
 pub(crate) async fn run(base_url: &str, urls: Vec<String>) -> Result<bool, Box<dyn Error>> {
-    let environment = Environment::of_process();
-    if environment.get(KEY_VARIABLE).is_none() {
+    let process = Environment::of_process();
+    let Some(key) = process.get(KEY_VARIABLE) else {
         return Err(format!("--live needs an API key: export {KEY_VARIABLE}=sk-…").into());
-    }
+    };
+    let environment: Environment = [(KEY_VARIABLE, key)].into_iter().collect();
     let secret = AppSecret::generate();
     let config = format!(
         "listen = \"127.0.0.1:0\"\n[audit]\npath = \"/dev/null\"\n\

@@ -1,12 +1,12 @@
 //! The composition root: the one place where all parts are made and put together.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
-use valet_clock::SharedClock;
+use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
     audit::{Trail, Writer},
@@ -53,10 +53,16 @@ pub enum Failed {
         "cannot make an HTTPS client: {0}; are the root certificates installed (package ca-certificates)?"
     )]
     Client(#[from] reqwest::Error),
+    /// The audit trail's last records were not taken.
+    #[error("the audit trail could not be written to its end: what it is written to takes nothing any more")]
+    AuditStuck,
     /// Part of the broker ended unasked.
     #[error("a task of the broker died: {0}")]
     Died(#[from] tokio::task::JoinError),
 }
+
+/// How long the last records of the audit trail may take to be written.
+const AUDIT_TIME: Duration = Duration::from_secs(5);
 
 impl Broker {
     /// Makes every part and binds the addresses.
@@ -136,11 +142,17 @@ impl Broker {
         readiness.drain();
         // Begun already, unless a part of the broker died.
         shutdown.soft().cancel();
+        // Once the listeners have ended, every connection that was accepted is among the tracked.
+        while tasks.join_next().await.is_some() {}
         let drained = shutdown.drain(&connections, self.bounds.drain_time, &self.clock).await;
-        drop((tasks, upkeep));
-        // What was decided is recorded before the process may end.
+        drop(upkeep);
+        // What was decided is recorded before the process may end, unless nobody takes the records.
         let writer = self.writer;
-        tokio::task::spawn_blocking(|| writer.close()).await?;
+        let closing = tokio::task::spawn_blocking(|| writer.close());
+        match self.clock.timeout(AUDIT_TIME, closing).await {
+            Ok(closed) => closed?,
+            Err(_) => return Err(Failed::AuditStuck),
+        }
         ended?;
         Ok(drained)
     }

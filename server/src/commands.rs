@@ -52,7 +52,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Serve {
     /// The configuration file (TOML). Any field of it can be set by the environment as well:
-    /// VALET_SERVER_AUDIT__PATH sets audit.path.
+    /// VALET_SERVER__AUDIT__PATH sets audit.path.
     #[arg(long, value_name = "FILE", env = "VALET_SERVER_CONFIG")]
     config: Option<PathBuf>,
     /// Mint from a local sandbox instead of DashScope, as http://127.0.0.1:8780/api/v1.
@@ -177,6 +177,7 @@ impl Serve {
     fn run(self) -> Done {
         let environment = Environment::of_process();
         telemetry::init(environment.get("RUST_LOG"));
+        let mut credential_file = None;
         let config = match &self.config {
             Some(path) => {
                 let mut config = read_config(path, &environment)?;
@@ -186,16 +187,23 @@ impl Serve {
             None => {
                 let first_try = FirstTry::new(self.sandbox_url.as_deref(), self.listen, &environment)
                     .map_err(|error| invalid(&error))?;
-                show_credential(&first_try)?;
+                credential_file = show_credential(&first_try)?;
                 first_try.config
             }
         };
         let runtime = runtime().map_err(failed)?;
-        let drained = runtime.block_on(self.serve(config)).map_err(failed)?;
+        let drained = runtime.block_on(self.serve(config));
+        // A thread that still waits to write does not hold up the end.
+        runtime.shutdown_background();
+        if let Some(path) = &credential_file {
+            // Of no use any more, and not there twice for the next process of the same number.
+            let _ = fs::remove_file(path);
+        }
+        let drained = drained.map_err(failed)?;
         match drained {
             Drained::Whole => Ok(()),
             Drained::CutOff(count) => Err(failed(format!(
-                "stopped with {count} connections cut off; bounds.drain_seconds was not enough"
+                "stopped with {count} connections cut off: bounds.drain_seconds was not enough, or a second signal came"
             ))),
         }
     }
@@ -209,7 +217,8 @@ impl Serve {
         tracing::info!(%listen, metrics = metrics.map(tracing::field::display), "serving");
         if let Some(path) = &self.ready_file {
             let ready = serde_json::json!({ "listen": listen, "metrics": metrics });
-            fs::write(path, format!("{ready}\n"))?;
+            fs::write(path, format!("{ready}\n"))
+                .map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
         }
         let drained = broker.run(shutdown).await?;
         signals.abort();
@@ -228,16 +237,17 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Shows the credential of a first try: on a terminal, else in a file that only its owner can read.
-fn show_credential(first_try: &FirstTry) -> Done {
+fn show_credential(first_try: &FirstTry) -> Result<Option<PathBuf>, (u8, String)> {
     let (app, secret) = (first_try.app_id, first_try.secret.expose());
     let credential = format!("VALET_APP={app}\nVALET_SECRET={secret}\n");
     if std::io::stderr().is_terminal() {
         eprintln!(
             "No configuration: one app for as long as this process lives. Its credential:\n\n{credential}"
         );
-        return Ok(());
+        return Ok(None);
     }
-    let path = std::env::temp_dir().join(format!("valet-first-try-{}.env", std::process::id()));
+    let name = format!("valet-first-try-{}-{:08x}.env", std::process::id(), fastrand::u32(..));
+    let path = std::env::temp_dir().join(name);
     let write = || {
         // A file that is there already may be somebody else's trap.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -248,5 +258,5 @@ fn show_credential(first_try: &FirstTry) -> Done {
         "No configuration: one app for as long as this process lives. Its credential is in {}",
         path.display()
     );
-    Ok(())
+    Ok(Some(path))
 }

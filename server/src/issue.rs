@@ -158,7 +158,8 @@ impl Issue {
         let site = self.site.load_full();
         let mut noted = Noted::default();
         let decided = match ask {
-            Ok(ask) => self.decide(&site, ask, arrival.at, &mut noted).await,
+            // By the time of now, not of the arrival: the body may have taken its while.
+            Ok(ask) => self.decide(&site, ask, self.clock.now(), &mut noted).await,
             Err(refusal) => Err(refusal),
         };
         let (status, response) = answer(decided.as_ref());

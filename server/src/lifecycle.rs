@@ -1,6 +1,14 @@
 //! How a broker stops: first it finishes what it has in hand, then it stops waiting for it.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -11,6 +19,7 @@ use valet_clock::{ClockExt, SharedClock};
 pub struct Shutdown {
     soft: CancellationToken,
     hard: CancellationToken,
+    cut_off: Arc<AtomicUsize>,
 }
 
 /// How a stop went.
@@ -34,10 +43,11 @@ impl Shutdown {
         &self.soft
     }
 
-    /// The second stage: wait for nothing any more.
-    #[must_use]
-    pub fn hard(&self) -> &CancellationToken {
-        &self.hard
+    /// Completes at the second stage, for a connection that still has a request in hand: it is cut off,
+    /// and counted.
+    pub async fn cut_off(&self) {
+        self.hard.cancelled().await;
+        self.cut_off.fetch_add(1, Relaxed);
     }
 
     /// Waits until `connections` have ended; once `limit` has passed, or at a second signal, the second
@@ -46,13 +56,15 @@ impl Shutdown {
         connections.close();
         tokio::select! {
             biased;
-            () = connections.wait() => return Drained::Whole,
+            () = connections.wait() => {}
             () = self.hard.cancelled() => {}
             () = clock.sleep(limit) => self.hard.cancel(),
         }
-        let left = connections.len();
         connections.wait().await;
-        if left == 0 { Drained::Whole } else { Drained::CutOff(left) }
+        match self.cut_off.load(Relaxed) {
+            0 => Drained::Whole,
+            count => Drained::CutOff(count),
+        }
     }
 
     /// Advances on every SIGTERM and SIGINT.

@@ -1,6 +1,6 @@
 //! What a success says, at both doors, and that it is so.
 
-use reqwest::{Client, Method, RequestBuilder, header::HeaderName};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use valet_demo::APP;
 

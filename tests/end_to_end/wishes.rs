@@ -149,3 +149,14 @@ async fn the_dashscope_door_grants_the_class_that_covers_what_is_asked() {
     assert_eq!(lifetimes(&stage), asked);
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_refused_token_stays_in_hand_for_the_others_until_its_successor_is_there() {
+    let stage = Stage::new().await;
+    let token = stage.ask().await.token();
+    stage.stack.sandbox.script(Fault::on(Operation::Mint).refuse(500, "InternalError", "No.").always());
+    assert_eq!(refusing(&stage, &token).await.status, 503, "whoever names it gets no dead token");
+    let other = stage.ask().await;
+    assert_eq!((other.status, other.token()), (200, token));
+    stage.stop().await;
+}

@@ -115,6 +115,7 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>) {
     let (mut batch, mut text, mut failing) = (Vec::new(), Vec::new(), false);
     loop {
         let closed = shared.next(&mut batch);
+        let count = batch.len() as u64;
         for record in batch.drain(..) {
             record.write_line(&mut text);
         }
@@ -125,10 +126,15 @@ fn write(shared: &Shared, mut sink: Box<dyn Write + Send>) {
             Ok(()) if failing => tracing::info!("the audit trail is written again"),
             _ => {}
         }
+        if written.is_err() {
+            shared.lost.fetch_add(count, Relaxed);
+            // The line that broke off stands alone.
+            text.push(b'\n');
+        }
         failing = written.is_err();
         let lost = shared.lost.swap(0, Relaxed);
         if lost > 0 {
-            tracing::error!(lost, "the audit queue was full; records are lost");
+            tracing::error!(lost, "audit records are lost");
         }
         if closed && shared.lock().records.is_empty() {
             return;

@@ -6,9 +6,10 @@ use toml::{Table, Value};
 
 use super::fields::Mistakes;
 
-/// Variables that begin so set a field of the configuration: `VALET_SERVER_AUDIT__PATH` is
-/// `audit.path`.
-const PREFIX: &str = "VALET_SERVER_";
+/// Variables that begin so set a field of the configuration: `VALET_SERVER__AUDIT__PATH` is
+/// `audit.path`. The two underscores keep clear of `VALET_SERVER_PORT` and the like, which Kubernetes
+/// sets for a service called valet-server.
+const PREFIX: &str = "VALET_SERVER__";
 
 /// Environment variables, given by whoever starts the broker: tests never read the ambient ones.
 ///
@@ -32,11 +33,11 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Lays every `VALET_SERVER_…` variable over `table`: `__` parts the names of nested tables, and
+    /// Lays every `VALET_SERVER__…` variable over `table`: `__` parts the names of nested tables, and
     /// a value that reads as TOML (`8`, `true`, `["a"]`) is taken as such, else as a string.
     pub(super) fn overlay(&self, table: &mut Table, mistakes: &Mistakes) {
         for (name, text) in &self.0 {
-            let Some(path) = name.strip_prefix(PREFIX) else { continue };
+            let Some(path) = name.strip_prefix(PREFIX).filter(|_| !text.is_empty()) else { continue };
             let path = path.to_ascii_lowercase();
             let parts: Vec<&str> = path.split("__").collect();
             if let Err(part) = set(table, &parts, toml_value(text)) {

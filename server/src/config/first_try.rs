@@ -9,7 +9,7 @@ use crate::secret::AppSecret;
 const APP_ID: &str = "first-try";
 /// The key that the sandbox accepts unless told otherwise.
 const SANDBOX_KEY: &str = "sk-sandbox";
-/// Beijing; `DASHSCOPE_BASE_URL` names another region or workspace.
+/// Beijing; `DASHSCOPE_HTTP_BASE_URL` names another region or workspace.
 const DEFAULT_BASE_URL: &str = "https://dashscope.aliyuncs.com/api/v1";
 
 /// A configuration for a first try, and the credential of its one app.
@@ -44,7 +44,7 @@ impl FirstTry {
                 );
             }
             (Some(url), _) => url,
-            (None, Some(_)) => environment.get("DASHSCOPE_BASE_URL").unwrap_or(DEFAULT_BASE_URL),
+            (None, Some(_)) => environment.get("DASHSCOPE_HTTP_BASE_URL").unwrap_or(DEFAULT_BASE_URL),
             (None, None) => {
                 return refuse(
                     "",

@@ -155,7 +155,9 @@ impl Config {
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                mistakes.add("", format!("is not valid TOML: {error}"));
+                // Without the line itself, which may hold a key.
+                let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+                mistakes.add("", format!("is not valid TOML: line {line}: {}", error.message()));
                 return Err(Invalid(mistakes.into_vec()));
             }
         };

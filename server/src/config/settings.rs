@@ -47,7 +47,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn public_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
-    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let plain = url.query().is_none() && url.fragment().is_none();
+    let plain = plain && url.username().is_empty() && url.password().is_none();
     let web = matches!(url.scheme(), "http" | "https") && url.has_host();
     if web && plain {
         Ok(url)

@@ -87,9 +87,9 @@ fn an_empty_configuration_says_what_it_needs() {
 fn the_environment_overlays_the_file() {
     let environment: Environment = [
         ("KEY", "sk-one"),
-        ("VALET_SERVER_LISTEN", "127.0.0.1:9000"),
-        ("VALET_SERVER_BOUNDS__CONNECTIONS", "12"),
-        ("VALET_SERVER_AUDIT__PATH", "/var/log/valet.jsonl"),
+        ("VALET_SERVER__LISTEN", "127.0.0.1:9000"),
+        ("VALET_SERVER__BOUNDS__CONNECTIONS", "12"),
+        ("VALET_SERVER__AUDIT__PATH", "/var/log/valet.jsonl"),
     ]
     .into_iter()
     .collect();
@@ -101,7 +101,7 @@ fn the_environment_overlays_the_file() {
 
 #[test]
 fn a_variable_that_sets_nothing_known_is_a_mistake() {
-    let environment: Environment = [("KEY", "sk-one"), ("VALET_SERVER_LISTN", "x")].into_iter().collect();
+    let environment: Environment = [("KEY", "sk-one"), ("VALET_SERVER__LISTN", "x")].into_iter().collect();
     let Invalid(found) = Config::read(&minimal(""), &environment).unwrap_err();
     assert_eq!(found[0].path, "listn");
 }

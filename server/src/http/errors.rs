@@ -164,7 +164,7 @@ impl From<&Failure> for Fault {
             Kind::Refused => &UPSTREAM_REFUSED,
             Kind::Throttled => &UPSTREAM_THROTTLED,
             Kind::Unavailable | Kind::Unreachable | Kind::Timeout => &UPSTREAM_UNAVAILABLE,
-            Kind::Malformed => &UPSTREAM_MALFORMED,
+            Kind::Malformed | Kind::TooShort => &UPSTREAM_MALFORMED,
             Kind::MintCap => &MINT_CAP,
             Kind::Superseded => &SUPERSEDED,
         };
@@ -172,7 +172,7 @@ impl From<&Failure> for Fault {
             retry_after: Some(failure.retry_after),
             upstream_code: failure.code.clone(),
             limit: (failure.kind == Kind::MintCap).then_some("mints"),
-            ..Self::of(entry, &entry.title)
+            ..Self::of(entry, &format!("{}. {}", entry.title, entry.remedy))
         }
     }
 }

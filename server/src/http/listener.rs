@@ -134,7 +134,7 @@ async fn connection(
                 // Polled first, so that a request that is answered now is answered.
                 biased;
                 ended = serving => ended,
-                () = shutdown.hard().cancelled() => return,
+                () = shutdown.cut_off() => return,
             }
         }
     };

@@ -1,10 +1,11 @@
 //! The rules of the token cache: one mint at a time, refresh ahead, stale rather than down.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapWeak;
 use valet_clock::SharedClock;
 use valet_pacing::{Quota, RateBudget};
 
@@ -41,12 +42,12 @@ pub struct Cache {
     metrics: Arc<Metrics>,
 }
 
-/// The tokens of one app: its places in the cache, found once, and its caps.
+/// The tokens of one app: its places in the cache, and its caps.
 #[derive(Debug)]
 pub struct AppTokens {
     app: Arc<str>,
     /// A place for each class of lifetime that the app may have.
-    slots: Vec<OnceLock<Arc<TokenSlot>>>,
+    slots: Vec<ArcSwapWeak<TokenSlot>>,
     mints: RateBudget,
     rejections: RateBudget,
 }
@@ -55,7 +56,7 @@ impl AppTokens {
     /// The tokens of an app with so many classes of lifetime; none yet.
     #[must_use]
     pub fn new(app: Arc<str>, classes: usize, now: Instant) -> Self {
-        let slots = (0..classes).map(|_| OnceLock::new()).collect();
+        let slots = (0..classes).map(|_| ArcSwapWeak::default()).collect();
         Self { app, slots, mints: RateBudget::new(now), rejections: RateBudget::new(now) }
     }
 }
@@ -85,13 +86,25 @@ impl Cache {
         }
         let slot = self.slot(source, upstream_use);
         let live = slot.peek(now).filter(|live| serves(live, upstream_use, now))?;
+        Some(self.hit(&slot, live, source, upstream_use, now))
+    }
+
+    /// Hands out a token in hand; one that is due starts its refresh.
+    fn hit(
+        &self,
+        slot: &Arc<TokenSlot>,
+        live: Arc<Live<Minted>>,
+        source: Source<'_>,
+        upstream_use: &UpstreamUse,
+        now: Instant,
+    ) -> LiveToken {
         if live.is_due(now)
-            && let Join::Lead(lead) = slot.join(now)
+            && let Join::Lead(lead) = slot.join(now, Some(&live))
         {
             self.mint(lead, source, upstream_use.clone(), now);
         }
         self.metrics.hits.inc();
-        Some(source.upstream.hand_out(live))
+        source.upstream.hand_out(live)
     }
 
     /// A token for `upstream_use`: the one in hand, the one being minted, or a new one.
@@ -109,17 +122,20 @@ impl Cache {
             return self.hand_out(source, live, &upstream_use);
         }
         let slot = self.slot(source, &upstream_use);
-        if let Some(live) = slot.peek(now) {
+        let in_hand = slot.peek(now);
+        if let Some(live) = &in_hand {
             if upstream_use.rejected == Some(live.value.sha256) {
+                // It stays in hand for the others until its successor is there.
                 source.tokens.take_rejection(now)?;
-                slot.discard(&live);
-            } else if serves(&live, &upstream_use, now) {
-                return Ok(source.upstream.hand_out(live));
-            } else if !may_be_handed_out(&live, &upstream_use) {
-                slot.discard(&live);
+            } else if serves(live, &upstream_use, now) {
+                return Ok(self.hit(&slot, live.clone(), source, &upstream_use, now));
+            } else if may_be_handed_out(live, &upstream_use) && !live.is_due(now) {
+                // The upstream grants less than was asked for: another one would live no longer.
+                return Err(Failure::of(Kind::TooShort));
             }
         }
-        let follow = match slot.join(now) {
+        let follow = match slot.join(now, in_hand.as_ref()) {
+            Join::Landed(live) => return self.hand_out(source, live, &upstream_use),
             Join::Barred(mut failure, wait) => {
                 failure.retry_after = wait;
                 return Err(failure);
@@ -167,21 +183,27 @@ impl Cache {
         // The policy or the key may have changed while the mint was under way.
         if serves(&live, upstream_use, self.clock.now()) {
             Ok(source.upstream.hand_out(live))
+        } else if may_be_handed_out(&live, upstream_use) {
+            Err(Failure::of(Kind::TooShort))
         } else {
             Err(Failure::of(Kind::Superseded))
         }
     }
 
-    /// The place of the token, looked up in the cache once and then held by the app.
-    fn slot<'s>(&self, source: Source<'s>, upstream_use: &UpstreamUse) -> &'s Arc<TokenSlot> {
-        source.tokens.slots[upstream_use.class].get_or_init(|| {
-            let key = Key {
-                upstream: source.upstream.pool.name().into(),
-                app: source.tokens.app.clone(),
-                class: upstream_use.lifetime,
-            };
-            self.slots.get_with(key, || Arc::new(Slot::new()))
-        })
+    /// The place of the token. The app knows it without a look-up, for as long as the cache keeps it.
+    fn slot(&self, source: Source<'_>, upstream_use: &UpstreamUse) -> Arc<TokenSlot> {
+        let place = &source.tokens.slots[upstream_use.class];
+        if let Some(slot) = place.load().upgrade() {
+            return slot;
+        }
+        let key = Key {
+            upstream: source.upstream.pool.name().into(),
+            app: source.tokens.app.clone(),
+            class: upstream_use.lifetime,
+        };
+        let slot = self.slots.get_with(key, || Arc::new(Slot::new()));
+        place.store(Arc::downgrade(&slot));
+        slot
     }
 }
 

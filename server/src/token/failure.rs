@@ -23,6 +23,8 @@ pub enum Kind {
     NoUsableKey,
     /// The app's cap on mints is reached.
     MintCap,
+    /// The upstream grants tokens that live more briefly than was asked for.
+    TooShort,
     /// The policy or the key changed while the token was minted, or the mint was given up.
     Superseded,
 }
@@ -41,6 +43,7 @@ impl Kind {
             Self::Timeout => "timeout",
             Self::NoUsableKey => "no_usable_key",
             Self::MintCap => "mint_cap",
+            Self::TooShort => "too_short",
             Self::Superseded => "superseded",
         }
     }
@@ -54,7 +57,7 @@ impl Kind {
             // The key is out of the pool already; what is remembered is that the others failed too.
             Self::InvalidKey | Self::NoUsableKey | Self::Refused => Duration::from_secs(1),
             Self::Throttled => Duration::from_secs(2),
-            Self::Unavailable | Self::Malformed | Self::Unreachable | Self::Timeout => {
+            Self::TooShort | Self::Unavailable | Self::Malformed | Self::Unreachable | Self::Timeout => {
                 Duration::from_millis(800)
             }
             Self::MintCap | Self::Superseded => Duration::ZERO,

@@ -25,6 +25,8 @@ pub(super) struct Health {
 struct State {
     quarantined: bool,
     throttled_until: Option<Instant>,
+    /// When it last failed: what was sent before tells nothing of the time after.
+    failed_at: Option<Instant>,
 }
 
 impl Health {
@@ -44,9 +46,13 @@ impl Health {
         !state.quarantined && state.throttled_until.is_none_or(|until| now >= until)
     }
 
-    /// A mint with it succeeded. Returns whether that ended a quarantine.
-    pub(super) fn worked(&self) -> bool {
+    /// A mint that was `sent` then succeeded. Returns whether that ended a quarantine; one that was
+    /// sent before the key failed ends nothing.
+    pub(super) fn worked(&self, sent: Instant) -> bool {
         let mut state = self.lock();
+        if state.failed_at.is_some_and(|failed| sent < failed) {
+            return false;
+        }
         state.throttled_until = None;
         self.withdrawn.store(false, Relaxed);
         std::mem::take(&mut state.quarantined)
@@ -57,10 +63,12 @@ impl Health {
         let mut state = self.lock();
         match failure.kind {
             Kind::InvalidKey => {
+                state.failed_at = Some(now);
                 self.withdrawn.store(true, Relaxed);
                 !std::mem::replace(&mut state.quarantined, true)
             }
             Kind::Throttled => {
+                state.failed_at = Some(now);
                 state.throttled_until = Some(now + failure.retry_after.min(MAX_BACK_OFF));
                 false
             }
@@ -70,5 +78,22 @@ impl Health {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds a key's health")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mint_sent_before_a_quarantine_does_not_end_it() {
+        let (health, start) = (Health::default(), Instant::now());
+        let later = start + Duration::from_secs(1);
+        assert!(health.failed(&Failure::of(Kind::InvalidKey), later));
+        assert!(!health.worked(start));
+        assert!(health.is_withdrawn() && !health.is_usable(later));
+        assert!(health.worked(later));
+        assert!(!health.is_withdrawn() && health.is_usable(later));
     }
 }

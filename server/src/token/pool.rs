@@ -24,6 +24,9 @@ use crate::{
 /// How long one attempt may take, all keys together.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
+/// What each key gets of it at least.
+const LEAST_SHARE: Duration = Duration::from_secs(1);
+
 /// A token that the upstream grants less life is of no use: it is stale before the next one is there.
 const SHORTEST_LIFE: Duration = Duration::from_secs(6);
 
@@ -111,25 +114,29 @@ impl Pool {
 
     /// One attempt: each usable key once, in order, until one mints or the time is up.
     pub(super) async fn mint(&self, upstream_use: &UpstreamUse) -> Result<Live<Minted>, Failure> {
-        let end = self.clock.now() + ATTEMPT;
-        let mut failure = None;
-        for (tried, key) in self.keys.iter().enumerate() {
-            let now = self.clock.now();
-            if !key.health.is_usable(now) {
-                continue;
+        let now = self.clock.now();
+        let (end, mut failures) = (now + ATTEMPT, Vec::new());
+        let usable: Vec<_> = self.keys.iter().filter(|key| key.health.is_usable(now)).collect();
+        for (tried, key) in usable.iter().enumerate() {
+            let left = end.saturating_duration_since(self.clock.now());
+            if left.is_zero() {
+                break;
             }
-            // A silent key leaves time for those behind it.
-            let left = u32::try_from(self.keys.len() - tried).unwrap_or(u32::MAX);
-            let limit = end.saturating_duration_since(now) / left;
-            match self.mint_with(key, upstream_use.lifetime, limit).await {
+            // A silent key leaves time for those behind it, a slow one gets enough of it.
+            let share = left / u32::try_from(usable.len() - tried).unwrap_or(u32::MAX);
+            match self.mint_with(key, upstream_use.lifetime, share.max(LEAST_SHARE).min(left)).await {
                 Ok((token, sent)) => match self.live(token, sent, key, upstream_use) {
                     Some(live) => return Ok(live),
-                    None => failure = Some(Failure::of(Kind::Malformed)),
+                    None => failures.push(Failure::of(Kind::Malformed)),
                 },
-                Err(error) => failure = Some(error),
+                Err(failure) => failures.push(failure),
             }
         }
-        Err(failure.unwrap_or_else(|| self.none_usable()))
+        // The key that may be well again first decides when to try again.
+        Err(failures
+            .into_iter()
+            .min_by_key(|failure| failure.retry_after)
+            .unwrap_or_else(|| self.none_usable()))
     }
 
     /// Mints with one key and notes what that says of its health.
@@ -148,7 +155,7 @@ impl Pool {
         self.metrics.minted(&self.name, key.id(), took, outcome.as_ref().err().map(|f| f.kind));
         match outcome {
             Ok(token) => {
-                if key.health.worked() {
+                if key.health.worked(sent.at) {
                     tracing::info!(upstream = %self.name, key = %key.id, "upstream key works again");
                 }
                 Ok((token, sent))

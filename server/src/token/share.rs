@@ -2,7 +2,8 @@
 //!
 //! Direct callers are told apart by nothing but their asking: each asks once for every token it
 //! uses, so the hand-outs of the last while are the callers. One that asks more often is counted
-//! more often, and its fellows wait longer; nobody exceeds the account's limit by it.
+//! more often, and its fellows wait longer. It is an estimate: what it gets wrong, the clients' back-off
+//! on a 429 corrects.
 
 use std::{
     sync::{

@@ -74,6 +74,8 @@ pub(super) enum Join<T, F> {
     Lead(Lead<T, F>),
     /// Wait: somebody mints.
     Follow(Follow<T, F>),
+    /// Take this one: it was minted a moment ago.
+    Landed(Arc<Live<T>>),
     /// Neither: the last mint failed, and nobody tries again for so long.
     Barred(F, Duration),
 }
@@ -88,9 +90,14 @@ impl<T, F: Clone> Slot<T, F> {
         self.live.load_full().filter(|live| live.is_servable(now))
     }
 
-    /// Takes part in the mint of the next token. At most one caller at a time leads.
-    pub(super) fn join(self: &Arc<Self>, now: Instant) -> Join<T, F> {
+    /// Takes part in the mint of the next token. At most one caller at a time leads, and none if
+    /// another token than the one it has `seen` is there by now.
+    pub(super) fn join(self: &Arc<Self>, now: Instant, seen: Option<&Arc<Live<T>>>) -> Join<T, F> {
         let mut state = self.lock();
+        // A mint lands under this lock: it cannot do so between this look and what follows.
+        if let Some(live) = self.peek(now).filter(|live| seen.is_none_or(|seen| !Arc::ptr_eq(seen, live))) {
+            return Join::Landed(live);
+        }
         if let Some(flight) = &state.flight {
             return Join::Follow(Follow(flight.clone()));
         }
@@ -100,11 +107,6 @@ impl<T, F: Clone> Slot<T, F> {
         let (done, flight) = watch::channel(None);
         state.flight = Some(flight);
         Join::Lead(Lead { slot: self.clone(), done })
-    }
-
-    /// Forgets the token in hand if it is `live`: it may not be handed out any more.
-    pub(super) fn discard(&self, live: &Arc<Live<T>>) {
-        self.live.compare_and_swap(live, None);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, F>> {
@@ -119,6 +121,7 @@ pub(super) struct Lead<T, F> {
     done: watch::Sender<Option<Outcome<T, F>>>,
 }
 
+/// The slot is free before anyone learns the outcome: whoever acts on it may mint again.
 impl<T, F: Clone> Lead<T, F> {
     /// A wait for the outcome, like any follower's.
     pub(super) fn follow(&self) -> Follow<T, F> {
@@ -133,21 +136,19 @@ impl<T, F: Clone> Lead<T, F> {
     /// The mint succeeded: its token is handed out from now on.
     pub(super) fn succeed(self, live: Live<T>) {
         let live = Arc::new(live);
+        let mut state = self.slot.lock();
         self.slot.live.store(Some(live.clone()));
-        self.slot.lock().failure = None;
-        self.land(Ok(live));
+        (state.failure, state.flight) = (None, None);
+        drop(state);
+        self.done.send_replace(Some(Ok(live)));
     }
 
     /// The mint failed: until `until`, nobody tries again. A token in hand stays.
     pub(super) fn fail(self, failure: F, until: Instant) {
-        self.slot.lock().failure = Some((failure.clone(), until));
-        self.land(Err(failure));
-    }
-
-    fn land(self, outcome: Outcome<T, F>) {
-        // The slot is free before anyone learns the outcome: whoever acts on it may mint again.
-        self.slot.lock().flight = None;
-        self.done.send_replace(Some(outcome));
+        let mut state = self.slot.lock();
+        (state.failure, state.flight) = (Some((failure.clone(), until)), None);
+        drop(state);
+        self.done.send_replace(Some(Err(failure)));
     }
 }
 

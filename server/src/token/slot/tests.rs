@@ -16,9 +16,10 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 fn lead(slot: &Arc<TestSlot>, now: Instant) -> Lead<u32, &'static str> {
-    match slot.join(now) {
+    match slot.join(now, slot.peek(now).as_ref()) {
         Join::Lead(lead) => lead,
         Join::Follow(_) => panic!("somebody mints"),
+        Join::Landed(_) => panic!("one is there"),
         Join::Barred(failure, _) => panic!("barred: {failure}"),
     }
 }
@@ -32,7 +33,7 @@ async fn one_mint_at_a_time_however_many_wait() {
     let (slot, now) = (slot(), Instant::now());
     let lead = lead(&slot, now);
     let waits: Vec<_> = (0..1000)
-        .map(|_| match slot.join(now) {
+        .map(|_| match slot.join(now, slot.peek(now).as_ref()) {
             Join::Follow(follow) => tokio::spawn(follow.outcome()),
             _ => panic!("a second one would mint"),
         })
@@ -95,7 +96,7 @@ fn a_failed_refresh_keeps_the_token_in_hand() {
 fn a_failure_is_remembered_until_its_time_and_not_longer() {
     let (slot, now) = (slot(), Instant::now());
     lead(&slot, now).fail("down", now + seconds(1.0));
-    match slot.join(now + seconds(0.4)) {
+    match slot.join(now + seconds(0.4), None) {
         Join::Barred("down", wait) => assert_eq!(wait, seconds(0.6)),
         _ => panic!("nobody may try again yet"),
     }
@@ -105,16 +106,13 @@ fn a_failure_is_remembered_until_its_time_and_not_longer() {
 }
 
 #[test]
-fn a_discarded_token_is_gone_but_never_its_successor() {
+fn whoever_missed_a_mint_takes_its_token_and_mints_no_other() {
     let (slot, now) = (slot(), Instant::now());
+    let seen = slot.peek(now);
     lead(&slot, now).succeed(token(1, now));
-    let first = slot.peek(now).unwrap();
-    lead(&slot, now).succeed(token(2, now));
-    slot.discard(&first);
-    let second = slot.peek(now).unwrap();
-    assert_eq!(second.value, 2);
-    slot.discard(&second);
-    assert!(slot.peek(now).is_none());
+    assert!(matches!(slot.join(now, seen.as_ref()), Join::Landed(live) if live.value == 1));
+    let first = slot.peek(now);
+    assert!(matches!(slot.join(now, first.as_ref()), Join::Lead(_)), "who has seen it may replace it");
 }
 
 /// What a test does to a slot.
@@ -125,7 +123,6 @@ enum Step {
     Succeed { life: u64, jitter: f64 },
     Fail { memory: u64 },
     Abandon,
-    Discard,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -135,7 +132,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (3_000_u64..90_000, 0.0..1.0).prop_map(|(life, jitter)| Step::Succeed { life, jitter }),
         2 => (0_u64..3_000).prop_map(|memory| Step::Fail { memory }),
         1 => Just(Step::Abandon),
-        1 => Just(Step::Discard),
     ]
 }
 
@@ -160,13 +156,14 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pass(ms) => model.now += ms,
-                Step::Join => match slot.join(at(model.now)) {
+                Step::Join => match slot.join(at(model.now), slot.peek(at(model.now)).as_ref()) {
                     Join::Lead(lead) => {
                         prop_assert!(model.flying_since.is_none() && model.now >= model.barred_until);
                         model.flying_since = Some(model.now);
                         flight = Some(lead);
                     }
                     Join::Follow(_) => prop_assert!(model.flying_since.is_some()),
+                    Join::Landed(_) => prop_assert!(false, "the one in hand was seen"),
                     Join::Barred(_, wait) => {
                         prop_assert!(model.flying_since.is_none());
                         prop_assert_eq!(at(model.now) + wait, at(model.barred_until));
@@ -190,12 +187,6 @@ proptest! {
                 Step::Abandon => {
                     model.flying_since = None;
                     flight = None;
-                }
-                Step::Discard => {
-                    if let Some(live) = slot.peek(at(model.now)) {
-                        slot.discard(&live);
-                        model.live = None;
-                    }
                 }
             }
             let servable = model.live.filter(|(_, _, expires)| expires.saturating_sub(model.now) > 2_000);
