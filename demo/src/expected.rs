@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use serde::Deserialize;
-use valet_client::FileTranscription;
+use valet_client::{FileFailure, FileTranscription};
 
 /// A duration may differ by so much: encoders pad.
 const TOLERANCE: Duration = Duration::from_millis(120);
@@ -19,9 +19,8 @@ pub struct Expected {
     audio_format: Option<String>,
     /// The length, in milliseconds.
     duration_ms: Option<u64>,
-    /// Whether it must fail.
-    #[serde(default)]
-    fails: bool,
+    /// The code that it must fail with.
+    fails: Option<String>,
 }
 
 /// Reads `expected.json` in the folder of the recordings: by name, what each must give.
@@ -37,11 +36,14 @@ impl Expected {
     /// How `file` differs from what is expected; `None` if it does not.
     #[must_use]
     pub fn difference(&self, file: &FileTranscription) -> Option<String> {
-        let transcript = match (file.transcript(), self.fails) {
-            (Err(_), true) => return None,
-            (Err(failure), false) => return Some(format!("failed: {failure}")),
-            (Ok(_), true) => return Some("was transcribed, and should have failed".into()),
-            (Ok(transcript), false) => transcript,
+        let transcript = match (file.transcript(), &self.fails) {
+            (Err(FileFailure::Failed { code, .. }), Some(expected)) if code == expected => return None,
+            (Err(failure), Some(expected)) => return Some(format!("should fail with {expected}: {failure}")),
+            (Err(failure), None) => return Some(format!("failed: {failure}")),
+            (Ok(_), Some(expected)) => {
+                return Some(format!("was transcribed, and should fail with {expected}"));
+            }
+            (Ok(transcript), None) => transcript,
         };
         let texts: Vec<&str> = transcript.channels.iter().map(|channel| channel.text.trim()).collect();
         if texts != self.texts {
