@@ -153,6 +153,7 @@ pub(super) fn cross_check(
 ) -> (Vec<Upstream>, Option<Vec<App>>) {
     one_direct_app_an_account(fields, &upstreams, &apps);
     no_secret_twice(fields, &apps);
+    upstreams::no_key_twice(fields, &upstreams);
     let apps = apps.into_iter().map(|read| read.app).collect();
     (upstreams.into_iter().filter_map(|read| read.upstream).collect(), apps)
 }

@@ -118,6 +118,16 @@ fn two_direct_apps_share_an_account_only_on_purpose() {
 }
 
 #[test]
+fn a_key_stands_once_and_belongs_to_one_account() {
+    let twice = minimal("").replace("{ env = \"KEY\" }", "{ env = \"KEY\" }, { env = \"KEY\" }");
+    assert!(mistakes(&twice)[0].starts_with("upstreams.beijing.keys[1]: is listed already"));
+    let other = "[upstreams.other]\nbase_url = \"https://example.com/api/v1\"\nkeys = [{ env = \"KEY\" }]\n";
+    let two = minimal("").replace("mode =", "upstream = \"beijing\"\nmode =") + other;
+    assert!(mistakes(&two)[0].contains("a key belongs to one account"));
+    assert!(read(&(two + "account = \"beijing\"\n")).is_ok());
+}
+
+#[test]
 fn a_secret_names_one_app_only() {
     let twice = minimal("") + &format!("[apps.other]\nenabled = false\nsecrets = [\"{HASH}\"]\n");
     assert!(mistakes(&twice)[0].contains("is listed already, by app acme"));

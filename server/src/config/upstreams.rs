@@ -1,6 +1,6 @@
 //! `[upstreams.NAME]`: base URL, account, keys.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use url::{Host, Url};
 
@@ -121,4 +121,29 @@ fn read_key(mut fields: Fields<'_>, environment: &Environment) -> Option<Bearer>
 /// Whether every upstream of `account` says that its apps may see each other's tasks.
 pub(super) fn visible_to_all(upstreams: &[Read], account: &str) -> bool {
     upstreams.iter().filter(|read| read.account == account).all(|read| read.visible_to_all)
+}
+
+/// A key belongs to one account, and is tried once an attempt.
+pub(super) fn no_key_twice(fields: &Fields<'_>, upstreams: &[Read]) {
+    let mut holders: HashMap<[u8; 32], &Read> = HashMap::new();
+    for read in upstreams {
+        let keys = read.upstream.iter().flat_map(|upstream| &upstream.keys);
+        for (index, key) in keys.enumerate() {
+            let path = format!("upstreams.{}.keys[{index}]", read.name);
+            match holders.insert(key.sha256(), read) {
+                Some(other) if other.name == read.name => {
+                    fields.mistake(&path, "is listed already; once is enough")
+                }
+                Some(other) if other.account != read.account => {
+                    let message = format!(
+                        "is also a key of upstream {}, under another account; a key belongs to one account: give both \
+                         upstreams the same account = \"…\"",
+                        other.name
+                    );
+                    fields.mistake(&path, message);
+                }
+                _ => {}
+            }
+        }
+    }
 }
