@@ -132,7 +132,7 @@ pub(super) fn no_key_twice(fields: &Fields<'_>, upstreams: &[Read]) {
             let path = format!("upstreams.{}.keys[{index}]", read.name);
             match holders.insert(key.sha256(), read) {
                 Some(other) if other.name == read.name => {
-                    fields.mistake(&path, "is listed already; once is enough")
+                    fields.mistake(&path, "is listed already; once is enough");
                 }
                 Some(other) if other.account != read.account => {
                     let message = format!(
