@@ -127,7 +127,7 @@ impl Broker {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.listener.serve(routes, shutdown.clone(), connections.clone()));
         if let Some((listener, _)) = self.metrics {
-            let page = MetricsPage(Arc::new(self.registry));
+            let page = MetricsPage::new(self.registry);
             tasks.spawn(listener.serve(page, shutdown.clone(), connections.clone()));
         }
         let mut upkeep = JoinSet::new();

@@ -121,6 +121,47 @@ async fn a_body_that_dribbles_in_has_until_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_peer_that_asks_and_never_reads_holds_its_connection_no_longer_than_an_idle_one() {
+    let stage = with_bounds("connections = 1\nheader_seconds = 5").await;
+    let mut hog = Wire::to(stage.stack.broker_addr).await;
+    // Far more than the system's buffers take, in answers; the broker stops reading at some point.
+    let requests = "GET /errors HTTP/1.1\r\nHost: x\r\n\r\n".repeat(4000);
+    let hogging = tokio::spawn(async move {
+        hog.send(requests).await;
+        hog
+    });
+    let mut next = Wire::to(stage.stack.broker_addr).await;
+    next.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    promptly(async {
+        while next.is_silent() {
+            stage.clock.advance(SECOND);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(status(&next.answer().await), "200");
+    let mut hog = promptly(hogging).await.unwrap();
+    assert!(hog.rest().await.len() < 4000 * 1000, "it was cut off");
+    drop(next);
+    is_well(stage).await;
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_host_is_refused() {
+    let stage = Stage::new().await;
+    for (request, expected) in [
+        ("POST /v1/tokens HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let mut wire = Wire::to(stage.stack.broker_addr).await;
+        wire.send(request).await;
+        assert_eq!(status(&wire.answer().await), expected, "{request}");
+    }
+    is_well(stage).await;
+}
+
+#[tokio::test]
 async fn connections_beyond_the_bound_wait_for_their_turn() {
     let stage = with_bounds("connections = 2").await;
     let healthz = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";

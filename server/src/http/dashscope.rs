@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use super::{Doors, Peer, body, credential, errors::Fault};
+use super::{Doors, Peer, body, credential, errors::Fault, fields::wrong};
 use crate::{
     audit::Door,
     identity::Unidentified,
@@ -49,20 +49,16 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
 /// `expire_in_seconds`: 1 to 1800, the app's usual lifetime if it is not there.
 fn lifetime(query: &str) -> Result<Option<u32>, Unreadable> {
     let mut lifetime = None;
-    let wrong = |field: &str, problem: &str| {
-        let field = field.chars().filter(|c| !c.is_control()).take(64).collect();
-        Err(Unreadable::Field { field, problem: problem.into() })
-    };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name != "expire_in_seconds" {
-            return wrong(&name, "is not a parameter; the only one is expire_in_seconds");
+            return Err(wrong(&name, "is not a parameter; the only one is expire_in_seconds"));
         }
         if lifetime.is_some() {
-            return wrong(&name, "stands there twice");
+            return Err(wrong(&name, "stands there twice"));
         }
         lifetime = value.parse().ok().filter(|seconds| (1..=1800).contains(seconds));
         if lifetime.is_none() {
-            return wrong(&name, "must be a whole number from 1 to 1800");
+            return Err(wrong(&name, "must be a whole number from 1 to 1800"));
         }
     }
     Ok(lifetime)

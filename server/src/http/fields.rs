@@ -1,114 +1,149 @@
-//! A token request's fields, from JSON or a form; every one is checked and named when it is wrong.
+//! The fields of a body, from JSON or a form: taken one by one, and named when they are wrong.
 
-use data_encoding::HEXLOWER;
+use std::fmt;
+
 use http::{HeaderMap, header};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
-use crate::{issue::Unreadable, policy::TokenRequest};
+use crate::issue::Unreadable;
 
-/// The longest subject or reference of a caller, in bytes.
-const LONGEST_WORD: usize = 256;
-
-/// The body of `POST /v1/tokens`, as JSON or as a form. No `Debug`: it may hold a secret.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The fields of a body that are not taken yet. No `Debug`: they may hold a secret.
+#[derive(Default)]
 pub(super) struct Fields {
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret: Option<String>,
-    min_ttl: Option<u32>,
-    rejected: Option<String>,
-    subject: Option<String>,
-    scope: Option<String>,
-    client_reference_id: Option<String>,
+    left: Vec<(String, Value)>,
+    taken: Vec<&'static str>,
+    is_form: bool,
+}
+
+enum Value {
+    Text(String),
+    Number(u32),
+    /// Nothing that a token request has: named by what it is.
+    Other(&'static str),
 }
 
 impl Fields {
-    /// Reads a body by its `Content-Type`; an empty one asks for nothing in particular.
+    /// Reads a body by its `Content-Type`; an empty one has no fields.
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
         if body.is_empty() {
             return Ok(Self::default());
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        if essence.eq_ignore_ascii_case("application/json") {
-            // serde takes a list of the values alone as well.
-            if !body.trim_ascii_start().starts_with(b"{") {
-                return Err(unreadable("", &"must be a JSON object"));
-            }
-            let fields: Self = parse(&mut serde_json::Deserializer::from_slice(body))?;
-            // Read by serde as one value; what stands behind it is not JSON any more.
-            serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| unreadable("", &error))?;
-            match fields.client_id.as_ref().or(fields.client_secret.as_ref()) {
-                None => Ok(fields),
-                Some(_) => Err(Unreadable::Body(
-                    "in JSON, client_id and client_secret are not fields: use the Authorization header"
-                        .into(),
-                )),
-            }
-        } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            parse(serde_urlencoded::Deserializer::new(form_urlencoded::parse(body)))
+        let is_form = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let left = if is_form {
+            form_urlencoded::parse(body)
+                .map(|(name, value)| (name.into_owned(), Value::Text(value.into_owned())))
+                .collect()
+        } else if essence.eq_ignore_ascii_case("application/json") {
+            object(body)?
         } else {
-            Err(Unreadable::MediaType)
+            return Err(Unreadable::MediaType);
+        };
+        for (place, (name, _)) in left.iter().enumerate() {
+            if left[..place].iter().any(|(before, _)| before == name) {
+                return Err(wrong(name, "stands there twice"));
+            }
+        }
+        Ok(Self { left, taken: Vec::new(), is_form })
+    }
+
+    /// Whether the body is a form.
+    pub(super) fn is_form(&self) -> bool {
+        self.is_form
+    }
+
+    /// Takes a field that is text.
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<String>, Unreadable> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(Value::Number(_)) => Err(wrong(name, "must be text, not a number")),
+            Some(Value::Other(kind)) => Err(wrong(name, &format!("must be text, not {kind}"))),
         }
     }
 
-    /// The request they make.
-    pub(super) fn request(self) -> Result<TokenRequest, Unreadable> {
-        Ok(TokenRequest {
-            min_ttl: self.min_ttl,
-            lifetime: None,
-            rejected: self.rejected.map(|text| sha256("rejected", &text)).transpose()?,
-            subject: self.subject.map(|text| word("subject", text)).transpose()?,
-            scope: self.scope.map(|text| word("scope", text)).transpose()?,
-            client_reference_id: self
-                .client_reference_id
-                .map(|text| word("client_reference_id", text))
-                .transpose()?,
-        })
+    /// Takes a field that is a whole number, in digits if it comes as text of a form.
+    pub(super) fn number(&mut self, name: &'static str) -> Result<Option<u32>, Unreadable> {
+        let number = match self.take(name) {
+            None => return Ok(None),
+            Some(Value::Number(number)) => Some(number),
+            Some(Value::Text(text)) if self.is_form && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().ok()
+            }
+            Some(_) => None,
+        };
+        number.map(Some).ok_or_else(|| wrong(name, "must be a whole number"))
+    }
+
+    /// Ends the body: what was not taken is no field here.
+    pub(super) fn finish(self) -> Result<(), Unreadable> {
+        let Some((name, _)) = self.left.first() else { return Ok(()) };
+        Err(wrong(name, &format!("is not a field here; the fields are {}", self.taken.join(", "))))
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.taken.push(name);
+        let place = self.left.iter().position(|(left, _)| left == name)?;
+        Some(self.left.swap_remove(place).1)
     }
 }
 
-fn parse<'de, T: DeserializeOwned, D: serde::Deserializer<'de>>(deserializer: D) -> Result<T, Unreadable>
-where
-    D::Error: std::fmt::Display,
-{
-    serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        unreadable(&path, error.inner())
-    })
+/// What is wrong with a field; of a name that is not ours, the beginning is enough.
+pub(super) fn wrong(name: &str, problem: &str) -> Unreadable {
+    let field = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    Unreadable::Field { field, problem: problem.to_owned() }
 }
 
-/// A parser's message, with the field it is about and without the whole of a hostile value.
-fn unreadable(path: &str, error: &dyn std::fmt::Display) -> Unreadable {
-    let message = error.to_string();
-    // serde repeats a value of the wrong type, which may be a secret in the wrong place.
-    let message = match message.rsplit_once(", expected ") {
-        Some((what, expected)) if what.starts_with("invalid ") => {
-            format!("must be {}", expected.replace("u32", "a whole number"))
+/// The fields of a JSON object, in their order; one that is `null` is not there.
+fn object(body: &[u8]) -> Result<Vec<(String, Value)>, Unreadable> {
+    let unreadable = |problem: &dyn fmt::Display| Unreadable::Body(format!("the body is not JSON: {problem}"));
+    // Anything else would be repeated in the parser's message, and may be a secret in the wrong place.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Unreadable::Body("the body must be a JSON object".into()));
+    }
+    serde_json::from_slice(body).map(|Object(fields)| fields).map_err(|error| unreadable(&error))
+}
+
+struct Object(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Keeps a field that stands there twice, which a map would not.
+struct InOrder;
+
+impl<'de> Visitor<'de> for InOrder {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((name, value)) = map.next_entry()? {
+            let value = match value {
+                serde_json::Value::Null => continue,
+                serde_json::Value::String(text) => Value::Text(text),
+                serde_json::Value::Number(number) => {
+                    let whole = number.as_u64().and_then(|number| number.try_into().ok());
+                    whole.map_or(Value::Other("such a number"), Value::Number)
+                }
+                serde_json::Value::Bool(_) => Value::Other("a boolean"),
+                serde_json::Value::Array(_) => Value::Other("a list"),
+                serde_json::Value::Object(_) => Value::Other("an object"),
+            };
+            fields.push((name, value));
         }
-        _ => message,
-    };
-    let problem: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
-    match path {
-        "" | "." => Unreadable::Body(format!("the body is not a token request: {problem}")),
-        field => Unreadable::Field { field: field.chars().take(64).collect(), problem },
+        Ok(Object(fields))
     }
-}
-
-fn word(field: &'static str, text: String) -> Result<String, Unreadable> {
-    if (1..=LONGEST_WORD).contains(&text.len()) && !text.chars().any(char::is_control) {
-        return Ok(text);
-    }
-    let problem = format!("must have 1 to {LONGEST_WORD} bytes and no control characters");
-    Err(Unreadable::Field { field: field.into(), problem })
-}
-
-fn sha256(field: &'static str, text: &str) -> Result<[u8; 32], Unreadable> {
-    let digest = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    digest.ok_or_else(|| Unreadable::Field {
-        field: field.into(),
-        problem: "must be the SHA-256 of the refused token, as 64 lower-case hexadecimal digits".into(),
-    })
 }
 
 #[cfg(test)]
@@ -120,66 +155,62 @@ mod tests {
     const JSON: &str = "application/json; charset=utf-8";
     const FORM: &str = "application/x-www-form-urlencoded";
 
-    fn read(content_type: &'static str, body: &str) -> Result<TokenRequest, Unreadable> {
+    fn read(content_type: &'static str, body: &str) -> Result<(Option<u32>, Option<String>), Unreadable> {
         let value = HeaderValue::from_static(content_type);
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
-        Fields::read(&headers, body.as_bytes())?.request()
+        let mut fields = Fields::read(&headers, body.as_bytes())?;
+        let read = (fields.number("min_ttl")?, fields.text("subject")?);
+        fields.finish().map(|()| read)
     }
 
     #[test]
     fn json_and_form_say_the_same() {
-        let json = read(JSON, r#"{"min_ttl": 30, "client_reference_id": "job 7", "scope": "transcribe"}"#);
-        let form = read(FORM, "min_ttl=30&client_reference_id=job+7&scope=transcribe");
-        for request in [json.unwrap(), form.unwrap()] {
-            assert_eq!(request.min_ttl, Some(30));
-            assert_eq!(request.client_reference_id.as_deref(), Some("job 7"));
-            assert_eq!(request.scope.as_deref(), Some("transcribe"));
-        }
+        let json = read(JSON, r#"{"min_ttl": 30, "subject": "an na"}"#);
+        let form = read(FORM, "min_ttl=30&subject=an+na");
+        assert_eq!(json.unwrap(), form.unwrap());
+        assert_eq!(read(JSON, r#"{"min_ttl": null}"#).unwrap(), (None, None));
     }
 
     #[test]
-    fn a_wrong_field_is_named() {
-        for (content_type, body, named) in [
-            (JSON, r#"{"min_ttl": "soon"}"#, "min_ttl"),
-            (JSON, r#"{"min_ttl": -1}"#, "min_ttl"),
-            (JSON, r#"{"min_ttl": 30.5}"#, "min_ttl"),
-            (JSON, r#"{"rejected": "ab"}"#, "rejected"),
-            (JSON, r#"{"subject": ""}"#, "subject"),
-            (JSON, r#"{"client_reference_id": "a\nb"}"#, "client_reference_id"),
-            (JSON, r#"{"ttl": 30}"#, "ttl"),
-            (FORM, "min_ttl=soon", "min_ttl"),
-            (FORM, "ttl=30", "ttl"),
+    fn a_wrong_field_is_named_in_plain_words() {
+        let twice = "min_ttl: stands there twice";
+        let number = "min_ttl: must be a whole number";
+        let unknown = "ttl: is not a field here; the fields are min_ttl, subject";
+        for (content_type, body, said) in [
+            (JSON, r#"{"min_ttl": "soon"}"#, number),
+            (JSON, r#"{"min_ttl": "30"}"#, number),
+            (JSON, r#"{"min_ttl": -1}"#, number),
+            (JSON, r#"{"min_ttl": 30.5}"#, number),
+            (JSON, r#"{"min_ttl": 5000000000}"#, number),
+            (JSON, r#"{"min_ttl": 1, "min_ttl": 1}"#, twice),
+            (JSON, r#"{"subject": 7}"#, "subject: must be text, not a number"),
+            (JSON, r#"{"subject": ["a"]}"#, "subject: must be text, not a list"),
+            (JSON, r#"{"ttl": 30}"#, unknown),
+            (FORM, "min_ttl=soon", number),
+            (FORM, "min_ttl=%2B3", number),
+            (FORM, "min_ttl=", number),
+            (FORM, "min_ttl=1&min_ttl=1", twice),
+            (FORM, "ttl=30", unknown),
         ] {
-            let error = read(content_type, body).unwrap_err();
-            assert!(error.to_string().contains(named), "{body}: {error}");
+            assert_eq!(read(content_type, body).unwrap_err().to_string(), said, "{body}");
         }
     }
 
     #[test]
     fn what_is_no_single_object_is_refused() {
-        for body in [
-            "[]",
-            "[null,null,30,null,null,null,null]",
-            "null",
-            "{",
-            "{} {}",
-            "\"x\"",
-            r#"{"min_ttl":1,"min_ttl":2}"#,
-            "\u{fffd}",
-        ] {
-            assert!(read(JSON, body).is_err(), "{body}");
+        for body in ["[]", "[30]", "null", "{", "{} {}", "{} x", "\"x\"", "\u{fffd}"] {
+            assert!(matches!(read(JSON, body), Err(Unreadable::Body(_))), "{body}");
         }
-        assert!(read(FORM, "min_ttl=1&min_ttl=2").is_err());
         assert_eq!(read("text/plain", "x").unwrap_err(), Unreadable::MediaType);
     }
 
     #[test]
-    fn a_secret_in_the_wrong_place_is_refused_without_being_repeated() {
+    fn a_value_is_never_repeated() {
         for body in [
-            r#"{"client_secret": "canary"}"#,
             r#"{"min_ttl": "canary"}"#,
-            r#"{"min_ttl": "x, expected canary"}"#,
             r#"{"subject": ["canary"]}"#,
+            r#"{"subject": "canary"#,
+            r#"{"other": "canary"}"#,
             r#""canary""#,
         ] {
             let error = read(JSON, body).unwrap_err();

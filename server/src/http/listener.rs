@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use valet_clock::{ClockExt, SharedClock, Sleep};
 
+use super::patience::Patient;
 use crate::{config::Bounds, lifecycle::Shutdown};
 
 /// A bound listener.
@@ -120,6 +121,7 @@ async fn connection(
         let (answers, peer) = (answers.clone(), text.clone());
         async move { Ok::<_, Infallible>(answers.answer(peer, request).await) }
     });
+    let stream = Patient::new(stream, bounds.header_time, clock.clone());
     let serving = http1::Builder::new()
         .timer(Timer(clock))
         .header_read_timeout(bounds.header_time)

@@ -3,32 +3,38 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use prometheus_client::{encoding::text, registry::Registry};
 
 use super::{Answer, Peer};
+use crate::request_id::RequestIds;
 
 /// The one page of the private listener.
 #[derive(Clone, Debug)]
-pub struct MetricsPage(pub Arc<Registry>);
+pub struct MetricsPage(Arc<(Registry, RequestIds)>);
+
+impl MetricsPage {
+    /// The page of what is registered.
+    #[must_use]
+    pub fn new(registry: Registry) -> Self {
+        Self(Arc::new((registry, RequestIds::new())))
+    }
+}
 
 impl Answer for MetricsPage {
     type Body = Full<Bytes>;
 
     async fn answer(self, _: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        if (request.method(), request.uri().path()) == (&Method::GET, "/metrics") {
-            let mut page = String::new();
-            text::encode(&mut page, &self.0).expect("a String takes what is written");
-            let content_type =
-                HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-            *response.body_mut() = Full::from(page);
-        } else {
-            *response.status_mut() = StatusCode::NOT_FOUND;
+        let (registry, request_ids) = &*self.0;
+        if (request.method(), request.uri().path()) != (&Method::GET, "/metrics") {
+            let body = Bytes::from_static(b"the page is GET /metrics\n");
+            return super::response(StatusCode::NOT_FOUND, "text/plain", request_ids.next(), body);
         }
-        response
+        let mut page = String::new();
+        text::encode(&mut page, registry).expect("a String takes what is written");
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        super::response(StatusCode::OK, content_type, request_ids.next(), page.into())
     }
 }

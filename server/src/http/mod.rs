@@ -8,6 +8,7 @@ mod fields;
 mod health;
 mod listener;
 mod metrics;
+mod patience;
 mod v1;
 
 use std::{convert::Infallible, sync::Arc};
@@ -20,7 +21,7 @@ use axum::{
     routing::{any, get},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -84,6 +85,11 @@ impl Answer for Routes {
     /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
     /// them.
     async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+            // RFC 9112 §3.2.
+            let fault = Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one");
+            return refuse(&self.doors, request.uri().path(), &fault).map(Either::Right);
+        }
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
             (&Method::POST, "/api/v1/tokens") => {
@@ -147,23 +153,23 @@ const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-
 
 async fn not_found(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
     let fault = Fault::of(&errors::NOT_FOUND, &"there is nothing at this path");
-    refuse(&doors, &request, &fault)
+    refuse(&doors, request.uri().path(), &fault)
 }
 
 async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
     let fault = Fault::of(&errors::METHOD_NOT_ALLOWED, &"tokens are asked for by POST");
-    ([(header::ALLOW, "POST")], refuse(&doors, &request, &fault))
+    ([(header::ALLOW, "POST")], refuse(&doors, request.uri().path(), &fault))
 }
 
 async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
     let fault = Fault::of(&errors::METHOD_NOT_ALLOWED, &"this page is read by GET");
-    ([(header::ALLOW, "GET, HEAD")], refuse(&doors, &request, &fault))
+    ([(header::ALLOW, "GET, HEAD")], refuse(&doors, request.uri().path(), &fault))
 }
 
 /// A refusal in the format of whoever would use such a path.
-fn refuse(doors: &Doors, request: &Request, fault: &Fault) -> Response<Body> {
+fn refuse(doors: &Doors, path: &str, fault: &Fault) -> Response<Body> {
     let id = doors.request_ids.next();
-    let refusal = if request.uri().path().starts_with("/api/v1/") {
+    let refusal = if path.starts_with("/api/v1/") {
         dashscope::refusal(id, fault)
     } else {
         v1::problem(doors, id, fault)
