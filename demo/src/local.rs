@@ -39,26 +39,10 @@ pub(crate) async fn run(folder: &Path, serve: bool) -> Result<bool, Box<dyn Erro
         return Ok(as_expected);
     }
     let remains = stack.stop().await?;
-    let seconds = SystemClock.now().duration_since(began).as_secs_f64();
-    println!(
-        "\n{} minted upstream, {} issued by the broker, {} polls, {seconds:.1} s.",
-        counted(sandbox.count(Operation::Mint), "token"),
-        counted(remains.issued() as u64, "token"),
-        sandbox.count(Operation::Query),
-    );
-    println!(
-        "{}",
-        if as_expected {
-            "Every outcome is the expected one."
-        } else {
-            "Not every outcome is the expected one."
-        }
-    );
+    let (minted, polls) = (sandbox.count(Operation::Mint), sandbox.count(Operation::Query));
+    show::summary(minted, remains.issued() as u64, polls, SystemClock.now().duration_since(began));
+    show::verdict(as_expected);
     Ok(as_expected)
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Two tasks at a time: the recordings of one speaker, and those with a speaker on each channel.

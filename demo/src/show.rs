@@ -67,3 +67,24 @@ pub(crate) fn file(name: &str, file: &FileTranscription, difference: Option<&str
         println!("      not as expected: {difference}");
     }
 }
+
+/// What it took.
+pub(crate) fn summary(minted: u64, issued: u64, polls: u64, took: Duration) {
+    println!(
+        "\n{} minted upstream, {} issued by the broker, {}, {:.1} s.",
+        counted(minted, "token"),
+        counted(issued, "token"),
+        counted(polls, "poll"),
+        took.as_secs_f64()
+    );
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The last line.
+pub(crate) fn verdict(as_expected: bool) {
+    let verdict = if as_expected { "Every" } else { "Not every" };
+    println!("{verdict} outcome is the expected one.");
+}

@@ -16,8 +16,9 @@ use valet_clock::{ManualClock, SharedClock, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle};
 use valet_server::{
     broker::{self, Broker},
-    config::{Config, Environment, Invalid},
+    config::{Config, Environment, Invalid, Source},
     lifecycle::{Drained, Shutdown},
+    reload::Asked,
     secret::AppSecret,
 };
 
@@ -71,6 +72,8 @@ pub struct StackSettings {
     pub spare_keys: Vec<String>,
     /// Settings of the app.
     pub app: String,
+    /// Whether the broker follows its configuration file.
+    pub follow: bool,
 }
 
 /// Sandbox and broker, running.
@@ -89,8 +92,9 @@ pub struct Stack {
     pub metrics_addr: SocketAddr,
     /// The secret of the app.
     pub secret: AppSecret,
-    /// The configuration of the broker, without its listeners.
+    /// The configuration of the broker.
     pub config: String,
+    reload: Asked,
     clocks: Clocks,
     folder: TempDir,
     shutdown: Shutdown,
@@ -122,7 +126,7 @@ impl Stack {
     /// # Errors
     /// If one of them cannot be started.
     pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
-        let StackSettings { clocks, sandbox, config, upstream, spare_keys, app } = settings;
+        let StackSettings { clocks, sandbox, config, upstream, spare_keys, app, follow } = settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
         let sandbox_key = sandbox.api_key().expose_secret().to_owned();
@@ -149,7 +153,12 @@ impl Stack {
             secret.hash(),
         );
         let environment: Environment = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
+        let path = folder.path().join("valet.toml");
+        fs::write(&path, &config)?;
         let broker = Broker::bind(Config::read(&config, &environment)?, clocks.broker.clone()).await?;
+        let reload = Asked::default();
+        let source = Source { path, environment };
+        let broker = if follow { broker.following(source, reload.clone()) } else { broker };
         let broker_addr = broker.local_addr();
         let metrics_addr = broker.metrics_addr().unwrap_or(broker_addr);
         let shutdown = Shutdown::default();
@@ -162,6 +171,7 @@ impl Stack {
             metrics_addr,
             secret,
             config,
+            reload,
             clocks,
             folder,
             broker: tokio::spawn(broker.run(shutdown.clone())),
@@ -169,6 +179,25 @@ impl Stack {
             stop_sandbox,
             sandbox_ended,
         })
+    }
+
+    /// Writes another configuration into the broker's file, and, if it `follow`s the file and is told to
+    /// `ask`, has it reloaded at once.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn reconfigure(&self, config: &str, ask: bool) -> io::Result<()> {
+        fs::write(self.folder.path().join("valet.toml"), config)?;
+        if ask {
+            self.reload.now();
+        }
+        Ok(())
+    }
+
+    /// A folder for files that the configuration names.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A client set up for the app, to be built.
@@ -210,7 +239,7 @@ impl Stack {
     /// If broker or sandbox panicked: a test that uses them must not pass.
     pub async fn stop(self) -> Result<Remains, broker::Failed> {
         let audit = self.audit_path();
-        if !self.broker.is_finished() && !self.shutdown.soft().is_cancelled() {
+        if !self.broker.is_finished() && !self.shutdown.asked().is_cancelled() {
             self.shutdown.advance();
         }
         let drained = self.broker.await.expect("the broker does not panic")?;

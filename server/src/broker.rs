@@ -9,15 +9,17 @@ use tokio_util::task::TaskTracker;
 use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
+    admission::{Gate, Subjects},
     audit::{Trail, Writer},
-    config::{Bounds, Config},
-    http::{Doors, Listener, MetricsPage, Readiness, Routes},
+    config::{Config, Source},
+    http::{self, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     lifecycle::{Drained, Shutdown},
+    reload::{self, Asked, Reload},
     request_id::RequestIds,
     site::Site,
     telemetry::IssueMetrics,
-    token::{self, Cache, Upstream},
+    token::{self, Cache},
 };
 
 /// A broker whose addresses are bound and whose parts are made; [`run`](Broker::run) serves.
@@ -28,9 +30,11 @@ pub struct Broker {
     metrics: Option<(Listener, SocketAddr)>,
     doors: Doors,
     registry: Registry,
-    upstreams: Vec<Arc<Upstream>>,
+    token_metrics: Arc<token::Metrics>,
+    reload_metrics: reload::Metrics,
+    reload: Option<(Source, Asked)>,
+    config: Config,
     writer: Writer,
-    bounds: Bounds,
     clock: SharedClock,
 }
 
@@ -82,27 +86,47 @@ impl Broker {
         };
         let mut registry = Registry::with_prefix("valet");
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
-        let site = Site::new(&config, &clock, &token_metrics)?;
+        let site = Site::new(&config, &clock, &token_metrics, None)?;
         let (trail, writer) = Trail::open(&config.audit).map_err(Failed::Audit)?;
-        let upstreams = site.upstreams.clone();
         let issue = Issue {
             site: ArcSwap::from_pointee(site),
-            cache: Cache::new(config.max_cached_tokens, clock.clone(), token_metrics),
+            subjects: Subjects::new(),
+            gate: Gate::new(),
+            cache: Cache::new(config.max_cached_tokens, clock.clone(), token_metrics.clone()),
             trail,
             clock: clock.clone(),
             metrics: IssueMetrics::register(&mut registry),
         };
-        let public_url =
-            config.public_url.map_or_else(String::new, |url| url.as_str().trim_end_matches('/').to_owned());
         let doors = Doors {
-            issue,
+            issue: Arc::new(issue),
             bounds: config.bounds,
-            errors_url: format!("{public_url}/errors"),
+            trusted_proxies: config.trusted_proxies,
             readiness: Readiness::default(),
             request_ids: RequestIds::new(),
         };
-        let bounds = config.bounds;
-        Ok(Self { listener, local_addr, metrics, doors, registry, upstreams, writer, bounds, clock })
+        let reload_metrics = reload::Metrics::register(&mut registry);
+        let reload = None;
+        Ok(Self {
+            listener,
+            local_addr,
+            metrics,
+            doors,
+            registry,
+            token_metrics,
+            reload_metrics,
+            reload,
+            config,
+            writer,
+            clock,
+        })
+    }
+
+    /// Follows `source`, of which this broker's configuration was read: a change of its files is taken up
+    /// by itself, or when it is `asked` for.
+    #[must_use]
+    pub fn following(mut self, source: Source, asked: Asked) -> Self {
+        self.reload = Some((source, asked));
+        self
     }
 
     /// The address it listens on.
@@ -123,28 +147,33 @@ impl Broker {
     /// If a part of the broker died.
     pub async fn run(self, shutdown: Shutdown) -> Result<Drained, Failed> {
         let (readiness, connections) = (self.doors.readiness.clone(), TaskTracker::new());
+        let (issue, bounds) = (self.doors.issue.clone(), self.config.bounds);
         let routes = Routes::new(Arc::new(self.doors));
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.listener.serve(routes, shutdown.clone(), connections.clone()));
+        let tls = self.config.tls.is_some().then(|| http::acceptor(&issue));
+        tasks.spawn(self.listener.serve(routes, tls, shutdown.clone(), connections.clone()));
         if let Some((listener, _)) = self.metrics {
             let page = MetricsPage::new(self.registry);
-            tasks.spawn(listener.serve(page, shutdown.clone(), connections.clone()));
+            tasks.spawn(listener.serve(page, None, shutdown.clone(), connections.clone()));
         }
         let mut upkeep = JoinSet::new();
-        for upstream in self.upstreams {
-            upkeep.spawn(upstream.probe());
+        upkeep.spawn(probe(issue.clone()));
+        if let Some((source, asked)) = self.reload {
+            let (token_metrics, metrics) = (self.token_metrics, self.reload_metrics);
+            let parts = reload::Parts { issue, token_metrics, clock: self.clock.clone(), metrics };
+            upkeep.spawn(Reload::new(source, self.config, parts, asked).run());
         }
         let ended = tokio::select! {
-            () = shutdown.soft().cancelled() => Ok(()),
+            () = shutdown.asked().cancelled() => Ok(()),
             Some(ended) = tasks.join_next() => ended,
             Some(ended) = upkeep.join_next() => ended,
         };
         readiness.drain();
-        // Begun already, unless a part of the broker died.
-        shutdown.soft().cancel();
+        let lame_duck = if ended.is_ok() { bounds.lame_duck_time } else { Duration::ZERO };
+        shutdown.begin(lame_duck, &self.clock).await;
         // Once the listeners have ended, every connection that was accepted is among the tracked.
         while tasks.join_next().await.is_some() {}
-        let drained = shutdown.drain(&connections, self.bounds.drain_time, &self.clock).await;
+        let drained = shutdown.drain(&connections, bounds.drain_time, &self.clock).await;
         drop(upkeep);
         // What was decided is recorded before the process may end, unless nobody takes the records.
         let writer = self.writer;
@@ -155,5 +184,15 @@ impl Broker {
         }
         ended?;
         Ok(drained)
+    }
+}
+
+/// Tries quarantined keys again, once a while, for as long as it is polled.
+async fn probe(issue: Arc<Issue>) {
+    loop {
+        issue.clock.sleep(token::PROBE_INTERVAL).await;
+        for upstream in &issue.site.load_full().upstreams {
+            upstream.probe().await;
+        }
     }
 }

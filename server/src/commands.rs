@@ -6,18 +6,20 @@ use std::{
     io::{IsTerminal, Write},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use valet_clock::{SharedClock, SystemClock};
 use valet_server::{
     broker::Broker,
-    config::{Config, Environment, FirstTry, Invalid, is_app_id},
+    config::{Config, Environment, FirstTry, Invalid, Source, is_app_id},
     http,
     lifecycle::{Drained, Shutdown},
+    reload::Asked,
     secret::AppSecret,
     telemetry,
 };
@@ -121,15 +123,15 @@ fn invalid(error: &Invalid) -> (u8, String) {
     (INVALID, error.to_string())
 }
 
-fn read_config(path: &Path, environment: &Environment) -> Result<Config, (u8, String)> {
-    let text = fs::read_to_string(path).map_err(|error| (INVALID, format!("{}: {error}", path.display())))?;
-    Config::read(&text, environment).map_err(|error| (INVALID, format!("{}: {error}", path.display())))
+fn read_config(source: &Source) -> Result<Config, (u8, String)> {
+    source.read().map_err(|unusable| (INVALID, unusable.to_string()))
 }
 
 impl Check {
     fn run(self) -> Done {
-        let config = read_config(&self.config, &Environment::of_process())?;
-        println!("{} is valid: listens on {}", self.config.display(), config.listen);
+        let source = Source { path: self.config, environment: Environment::of_process() };
+        let config = read_config(&source)?;
+        println!("{} is valid: listens on {}", source.path.display(), config.listen);
         for upstream in &config.upstreams {
             println!("  upstream {}: {}, keys: {}", upstream.name, upstream.base_url, upstream.keys.len());
         }
@@ -178,12 +180,9 @@ impl Serve {
         let environment = Environment::of_process();
         telemetry::init(environment.get("RUST_LOG"));
         let mut credential_file = None;
-        let config = match &self.config {
-            Some(path) => {
-                let mut config = read_config(path, &environment)?;
-                config.listen = self.listen.unwrap_or(config.listen);
-                config
-            }
+        let source = self.config.clone().map(|path| Source { path, environment: environment.clone() });
+        let config = match &source {
+            Some(source) => read_config(source)?,
             None => {
                 let first_try = FirstTry::new(self.sandbox_url.as_deref(), self.listen, &environment)
                     .map_err(|error| invalid(&error))?;
@@ -192,7 +191,7 @@ impl Serve {
             }
         };
         let runtime = runtime().map_err(failed)?;
-        let drained = runtime.block_on(self.serve(config));
+        let drained = runtime.block_on(self.serve(config, source));
         // A thread that still waits to write does not hold up the end.
         runtime.shutdown_background();
         if let Some(path) = &credential_file {
@@ -208,11 +207,20 @@ impl Serve {
         }
     }
 
-    async fn serve(self, config: Config) -> Result<Drained, Box<dyn std::error::Error>> {
+    async fn serve(
+        self,
+        config: Config,
+        source: Option<Source>,
+    ) -> Result<Drained, Box<dyn std::error::Error>> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let broker = Broker::bind(config, clock).await?;
+        let (listen, asked) = (self.listen.unwrap_or(config.listen), Asked::default());
+        let mut broker = Broker::bind(Config { listen, ..config }, clock).await?;
+        if let Some(source) = source {
+            broker = broker.following(source, asked.clone());
+        }
         let shutdown = Shutdown::default();
         let signals = tokio::spawn(shutdown.on_signals()?);
+        let hangups = tokio::spawn(on_hangup(asked)?);
         let (listen, metrics) = (broker.local_addr(), broker.metrics_addr());
         tracing::info!(%listen, metrics = metrics.map(tracing::field::display), "serving");
         if let Some(path) = &self.ready_file {
@@ -222,8 +230,20 @@ impl Serve {
         }
         let drained = broker.run(shutdown).await?;
         signals.abort();
+        hangups.abort();
         Ok(drained)
     }
+}
+
+/// Reloads on every SIGHUP.
+fn on_hangup(asked: Asked) -> std::io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: reloading the configuration");
+            asked.now();
+        }
+    })
 }
 
 /// One worker a core; on one core no second thread that would only take turns with the first.

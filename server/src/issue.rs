@@ -1,21 +1,21 @@
 //! The use case: a credential and a request in, a token or a refusal out, and one audit record. The
 //! only caller of all stages; free of HTTP.
 
-use std::{sync::Arc, time::Instant};
+use std::{cell::OnceCell, net::IpAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use valet_clock::SharedClock;
 
 use crate::{
-    admission::LimitReached,
+    admission::{self, Gate, LimitReached, Subjects},
     audit::{Door, Record, Trail},
     identity::{Credential, Unidentified},
     policy::{Denial, TokenRequest},
     request_id::RequestId,
     site::{Entry, Site, whole_seconds_left},
     telemetry::IssueMetrics,
-    token::{Cache, Failure, LiveToken, Source, Upstream},
+    token::{Cache, Failure, Kind, LiveToken, Source, Upstream},
 };
 
 /// Issues tokens.
@@ -23,6 +23,10 @@ use crate::{
 pub struct Issue {
     /// What requests are decided by.
     pub site: ArcSwap<Site>,
+    /// What the subjects of the apps have used of their limits.
+    pub subjects: Subjects,
+    /// Which addresses keep failing to prove anybody.
+    pub gate: Gate,
     /// The cached upstream tokens.
     pub cache: Cache,
     /// Where decisions are recorded.
@@ -41,6 +45,8 @@ pub struct Arrival {
     /// Its id.
     pub request_id: RequestId,
     /// From where.
+    pub address: IpAddr,
+    /// The same as text, with the port if it is known: written once a connection, recorded many times.
     pub peer: Arc<str>,
     /// When.
     pub at: Instant,
@@ -56,7 +62,7 @@ pub struct Ask {
 }
 
 /// Why there is no token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Refusal {
     /// The door could not read the request.
     #[error(transparent)]
@@ -155,26 +161,35 @@ impl Issue {
         ask: Result<Ask, Refusal>,
         answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R),
     ) -> R {
-        let site = self.site.load_full();
+        let (site, replacing) = (self.site.load_full(), OnceCell::new());
         let mut noted = Noted::default();
-        let decided = match ask {
-            // By the time of now, not of the arrival: the body may have taken its while.
-            Ok(ask) => self.decide(&site, ask, self.clock.now(), &mut noted).await,
-            Err(refusal) => Err(refusal),
+        let mut decided = match &ask {
+            Ok(ask) => self.decide(&site, ask, &mut noted).await,
+            Err(refusal) => Err(refusal.clone()),
         };
+        if let (Err(Refusal::Failed(failure)), Ok(ask)) = (&decided, &ask)
+            && failure.kind == Kind::Superseded
+        {
+            // The site was replaced meanwhile: what it granted is void, and what its successor grants is not.
+            let site = replacing.get_or_init(|| self.site.load_full());
+            decided = self.decide(site, ask, &mut noted).await;
+        }
+        if let Err(Refusal::Unidentified(who)) = &decided
+            && who.is_nobody()
+            && let Err(reached) =
+                self.gate.failed(arrival.address, site.failures_per_address, self.clock.now())
+        {
+            decided = Err(reached.into());
+        }
         let (status, response) = answer(decided.as_ref());
         self.record(arrival, status, noted, decided.as_ref());
         response
     }
 
     /// The path of a request: identity, policy, admission, token. A hit never awaits.
-    async fn decide<'s>(
-        &self,
-        site: &'s Site,
-        ask: Ask,
-        now: Instant,
-        noted: &mut Noted,
-    ) -> Result<Issued<'s>, Refusal> {
+    async fn decide<'s>(&self, site: &'s Site, ask: &Ask, noted: &mut Noted) -> Result<Issued<'s>, Refusal> {
+        // Not the time of the arrival: the body may have taken its while.
+        let now = self.clock.now();
         noted.client_reference_id.clone_from(&ask.request.client_reference_id);
         let identified = site.identities.identify(&ask.credential);
         noted.app = match &identified {
@@ -186,7 +201,9 @@ impl Issue {
         let entry = site.entry(&caller);
         let grant = entry.policy.decide(caller, &ask.request)?;
         noted.subject = grant.subject().map(str::to_owned);
-        let upstream_use = entry.limits.admit(grant, now)?.into_upstream_use();
+        let times = admission::Now { instant: now, unix: self.clock.unix() };
+        let admitted = admission::admit(grant, &entry.limits, &self.subjects, times)?;
+        let upstream_use = admitted.into_upstream_use();
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream };
         let (token, now) = match self.cache.peek(source, &upstream_use, now) {

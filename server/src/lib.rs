@@ -14,6 +14,7 @@ pub mod identity;
 pub mod issue;
 pub mod lifecycle;
 pub mod policy;
+pub mod reload;
 pub mod request_id;
 pub mod secret;
 pub mod site;

@@ -17,6 +17,7 @@ use valet_clock::{ClockExt, SharedClock};
 /// The two stages of a stop.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    asked: CancellationToken,
     soft: CancellationToken,
     hard: CancellationToken,
     cut_off: Arc<AtomicUsize>,
@@ -32,9 +33,32 @@ pub enum Drained {
 }
 
 impl Shutdown {
-    /// Begins the first stage, or, if it has begun, the second.
+    /// Asks for a stop, or, if one was asked for, begins its second stage.
     pub fn advance(&self) {
-        if self.soft.is_cancelled() { self.hard.cancel() } else { self.soft.cancel() }
+        if self.asked.is_cancelled() {
+            self.soft.cancel();
+            self.hard.cancel();
+        } else {
+            self.asked.cancel();
+        }
+    }
+
+    /// A stop was asked for.
+    #[must_use]
+    pub fn asked(&self) -> &CancellationToken {
+        &self.asked
+    }
+
+    /// Begins the first stage after `lame_duck`, in which load balancers learn that nothing more should be
+    /// sent here; at once if the second stage is asked for.
+    pub async fn begin(&self, lame_duck: Duration, clock: &SharedClock) {
+        if !lame_duck.is_zero() {
+            tokio::select! {
+                () = self.soft.cancelled() => {}
+                () = clock.sleep(lame_duck) => {}
+            }
+        }
+        self.soft.cancel();
     }
 
     /// The first stage: take nothing new, finish what is in hand.

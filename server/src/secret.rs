@@ -139,6 +139,14 @@ impl Bearer {
     }
 }
 
+impl PartialEq for Bearer {
+    fn eq(&self, other: &Self) -> bool {
+        self.sha256() == other.sha256()
+    }
+}
+
+impl Eq for Bearer {}
+
 impl fmt::Debug for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Bearer(…)")

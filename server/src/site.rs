@@ -1,17 +1,18 @@
 //! The site: apps, policies and upstreams as one value, loaded once a request and swapped whole.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use valet_clock::SharedClock;
+use valet_pacing::Quota;
 
 use crate::{
     admission::Limits,
-    config::Config,
+    config::{self, Config, Tls},
     identity::{self, Caller},
-    policy::{Generation, Policy},
-    token::{self, AppTokens, LiveToken, Upstream},
+    policy::{Editions, Policy},
+    token::{self, AppTokens, LiveToken, Share, Upstream},
 };
 
 /// Everything that a request is decided by.
@@ -21,6 +22,13 @@ pub struct Site {
     pub identities: identity::Apps,
     /// The upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Where problem types point.
+    pub errors_url: String,
+    /// The certificate that connections are served with.
+    pub tls: Option<Tls>,
+    /// How often requests of an address may fail to prove anybody.
+    pub failures_per_address: Quota,
+    apps: Vec<config::App>,
     entries: Vec<Entry>,
 }
 
@@ -30,15 +38,18 @@ pub struct Entry {
     /// What it may have.
     pub policy: Policy,
     /// What it has used of its limits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Its tokens.
-    pub tokens: AppTokens,
+    pub tokens: Arc<AppTokens>,
     /// Its last success body of each door.
     pub prepared: [Prepared; 2],
+    editions: Editions,
 }
 
 impl Site {
-    /// The site of a configuration, with nothing used and nothing cached.
+    /// The site of a configuration. Of `before`, the site that it will replace, it keeps what must
+    /// survive: what is used of limits, what is known of keys, and the tokens of apps that may have them
+    /// as before. `before` stays as it is until [`replaces`](Self::replaces) is called.
     ///
     /// # Errors
     /// If no HTTP client can be built for an upstream.
@@ -46,19 +57,67 @@ impl Site {
         config: &Config,
         clock: &SharedClock,
         metrics: &Arc<token::Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, reqwest::Error> {
+        let known = before.map_or(&[][..], |before| &before.upstreams);
         let now = clock.now();
-        let entry = |app| {
-            let policy = Policy::new(app, Generation::default());
-            let tokens = AppTokens::new(app.id.clone(), policy.classes(), now);
-            Entry { policy, limits: Limits::new(now), tokens, prepared: Default::default() }
+        let mut shares: HashMap<&str, Arc<Share>> =
+            known.iter().map(|upstream| (&*upstream.config().account, upstream.share().clone())).collect();
+        let mut upstreams = Vec::new();
+        for upstream in &config.upstreams {
+            let before = known.iter().find(|known| known.config().name == upstream.name);
+            upstreams.push(match before {
+                Some(same) if same.config() == upstream => same.clone(),
+                _ => {
+                    let share = shares.entry(&upstream.account).or_insert_with(|| Arc::new(Share::new(now)));
+                    let before = before.map(|before| &**before);
+                    Arc::new(Upstream::new(upstream, share.clone(), clock, metrics, before)?)
+                }
+            });
+        }
+        let entry = |app: &config::App| match before.and_then(|before| before.find(&app.id)) {
+            Some((old, entry)) => {
+                let kept = keeps_tokens(old, app)
+                    && before.is_some_and(|before| {
+                        same_place(before.upstreams[old.upstream].config(), &config.upstreams[app.upstream])
+                    });
+                entry.next(app, kept)
+            }
+            None => Entry::new(app, now),
         };
-        let upstream = |upstream| Upstream::new(upstream, clock.clone(), metrics.clone()).map(Arc::new);
+        let public_url = config.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
         Ok(Self {
             identities: identity::Apps::new(&config.apps),
-            upstreams: config.upstreams.iter().map(upstream).collect::<Result<_, _>>()?,
+            upstreams,
+            errors_url: format!("{public_url}/errors"),
+            // A listener that has begun with one cannot do without.
+            tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
+            failures_per_address: config.failures_per_address,
             entries: config.apps.iter().map(entry).collect(),
+            apps: config.apps.clone(),
         })
+    }
+
+    /// Voids what `before` granted and this site would not; called once this site is in force, so that
+    /// no request falls between the two.
+    pub fn replaces(&self, before: &Self) {
+        for (app, entry) in before.apps.iter().zip(&before.entries) {
+            match self.find(&app.id) {
+                Some((_, entry)) => entry.policy.edition().take_force(),
+                None => entry.editions.next().take_force(),
+            }
+        }
+        for upstream in &before.upstreams {
+            let successor = self.upstreams.iter().find(|other| other.config().name == upstream.config().name);
+            if successor.is_none_or(|successor| !Arc::ptr_eq(successor, upstream)) {
+                upstream.retire(successor.map(|successor| &**successor));
+            }
+        }
+    }
+
+    fn find(&self, app: &str) -> Option<(&config::App, &Entry)> {
+        let index = self.identities.index_of(app)?;
+        Some((&self.apps[index], &self.entries[index]))
     }
 
     /// The entry of the caller's app.
@@ -66,6 +125,42 @@ impl Site {
     pub fn entry(&self, caller: &Caller<'_>) -> &Entry {
         &self.entries[caller.app().index]
     }
+}
+
+impl Entry {
+    fn new(app: &config::App, now: Instant) -> Self {
+        let editions = Editions::default();
+        let policy = Policy::new(app, editions.current());
+        let tokens = AppTokens::new(app.id.clone(), policy.classes(), now);
+        let (limits, tokens) = (Arc::new(Limits::new(now)), Arc::new(tokens));
+        Self { policy, limits, tokens, prepared: Default::default(), editions }
+    }
+
+    /// The entry of the same app from the next site on. A limit takes its quota at each check, so what is
+    /// used of it stays used.
+    fn next(&self, app: &config::App, keeps_tokens: bool) -> Self {
+        let (limits, editions) = (self.limits.clone(), self.editions.clone());
+        let edition = if keeps_tokens { self.policy.edition().clone() } else { editions.next() };
+        let policy = Policy::new(app, edition);
+        let tokens =
+            if keeps_tokens { self.tokens.clone() } else { Arc::new(self.tokens.anew(policy.classes())) };
+        Self { policy, limits, tokens, prepared: Default::default(), editions }
+    }
+}
+
+/// Whether every token that an app has under `old` could have been granted under `new`, to a credential
+/// that is still good.
+fn keeps_tokens(old: &config::App, new: &config::App) -> bool {
+    new.enabled == old.enabled
+        && new.lifetimes == old.lifetimes
+        && new.sharing == old.sharing
+        && (new.may_name_subject || !old.may_name_subject)
+        && old.secrets.iter().all(|secret| new.secrets.contains(secret))
+}
+
+/// Whether tokens of `old` are tokens of `new`.
+fn same_place(old: &config::Upstream, new: &config::Upstream) -> bool {
+    old.name == new.name && old.base_url == new.base_url && old.account == new.account
 }
 
 /// A success body, kept as bytes for as long as it says the same: one token in one second.

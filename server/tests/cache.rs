@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 use std::{
+    cell::RefCell,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
@@ -16,12 +17,12 @@ use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
 use valet_clock::{Clock, ManualClock, SystemClock};
 use valet_server::{
-    admission::Limits,
-    config::Config,
+    admission::{self, Limits, Now, Subjects},
+    config::{self, Config},
     identity::{Apps, Credential},
-    policy::{Generation, Policy, TokenRequest, UpstreamUse},
+    policy::{Editions, Policy, TokenRequest, UpstreamUse},
     secret::SecretHash,
-    token::{AppTokens, Cache, Kind, Metrics, Source, Upstream},
+    token::{AppTokens, Cache, Kind, Metrics, Share, Source, Upstream},
 };
 
 const SECRET: &[u8] = b"vas_test";
@@ -46,8 +47,9 @@ struct Bench {
     clock: ManualClock,
     mint: Mint,
     apps: Apps,
-    policy: Policy,
-    generation: Generation,
+    app: config::App,
+    policy: RefCell<Policy>,
+    editions: Editions,
     limits: Limits,
     tokens: AppTokens,
     upstream: Arc<Upstream>,
@@ -72,16 +74,19 @@ impl Bench {
         let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
         let (now, broker) = (clock.now(), clock.handle("broker"));
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let generation = Generation::default();
-        let policy = Policy::new(&config.apps[0], generation.clone());
+        let editions = Editions::default();
+        let policy = Policy::new(&config.apps[0], editions.current());
+        let share = Arc::new(Share::new(now));
+        let upstream = Upstream::new(&config.upstreams[0], share, &broker, &metrics, None);
         Self {
             apps: Apps::new(&config.apps),
             limits: Limits::new(now),
             tokens: AppTokens::new("acme".into(), policy.classes(), now),
-            upstream: Arc::new(Upstream::new(&config.upstreams[0], broker.clone(), metrics.clone()).unwrap()),
+            upstream: Arc::new(upstream.unwrap()),
             cache: Cache::new(100, broker, metrics),
-            policy,
-            generation,
+            policy: RefCell::new(policy),
+            app: config.apps[0].clone(),
+            editions,
             mint,
             clock,
         }
@@ -94,8 +99,16 @@ impl Bench {
     /// The path of a request, as far as the cache.
     fn upstream_use(&self) -> UpstreamUse {
         let caller = self.apps.identify(&Credential::secret(SECRET)).unwrap();
-        let grant = self.policy.decide(caller, &TokenRequest::default()).unwrap();
-        self.limits.admit(grant, self.clock.now()).unwrap().into_upstream_use()
+        let grant = self.policy.borrow().decide(caller, &TokenRequest::default()).unwrap();
+        let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
+        admission::admit(grant, &self.limits, &Subjects::new(), now).unwrap().into_upstream_use()
+    }
+
+    /// What a reload does to an app whose policy changed.
+    fn change_policy(&self) {
+        let next = self.editions.next();
+        self.policy.replace(Policy::new(&self.app, next.clone()));
+        next.take_force();
     }
 
     fn permit(&self, mints: usize) {
@@ -114,7 +127,7 @@ async fn a_cached_token_of_a_changed_policy_is_not_handed_out() {
     bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
     let now = bench.clock.now();
     assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some());
-    bench.generation.advance();
+    bench.change_policy();
     assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_none());
     let anew = bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
     assert_eq!((anew.bearer().expose(), bench.minted()), ("st-2", 2));
@@ -128,7 +141,7 @@ async fn a_mint_in_flight_for_a_changed_policy_is_dropped_and_not_stored() {
         while bench.minted() == 0 {
             tokio::task::yield_now().await;
         }
-        bench.generation.advance();
+        bench.change_policy();
         bench.permit(1);
     });
     assert_eq!(waiting.unwrap_err().kind, Kind::Superseded);
@@ -141,10 +154,26 @@ async fn a_use_granted_under_the_old_policy_gets_nothing_of_the_new_one() {
     let bench = Bench::new().await;
     bench.permit(2);
     let old = bench.upstream_use();
-    bench.generation.advance();
+    bench.change_policy();
     bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
     let now = bench.clock.now();
     assert!(bench.cache.peek(bench.source(), &old, now).is_none());
     assert_eq!(bench.cache.obtain(bench.source(), old).await.unwrap_err().kind, Kind::Superseded);
     assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some(), "the new token stays");
+}
+
+#[tokio::test]
+async fn a_sweep_drops_what_may_not_be_handed_out_any_more_and_nothing_else() {
+    let bench = Bench::new().await;
+    bench.permit(2);
+    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.cache.sweep();
+    assert_eq!(bench.cache.len(), 1);
+    bench.change_policy();
+    bench.cache.sweep();
+    assert_eq!(bench.cache.len(), 0);
+    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.upstream.retire(None);
+    bench.cache.sweep();
+    assert_eq!(bench.cache.len(), 0, "its key was removed");
 }

@@ -51,10 +51,12 @@ impl Stage {
     /// With any settings; the clocks are this stage's.
     pub(crate) async fn with(settings: StackSettings) -> Self {
         note_panics();
+        let follows = settings.follow;
         let clock = ManualClock::new();
         let stack = Stack::start(StackSettings { clocks: Clocks::from(&clock), ..settings }).await.unwrap();
         // The wait of the probes has begun: it is a minute from here.
-        promptly(clock.asleep("broker", 1)).await;
+        let upkeep = 1 + usize::from(follows);
+        promptly(clock.asleep("broker", upkeep)).await;
         // A connection for each request: none is lost to the idle deadline when the clock leaps.
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { stack, clock, http }

@@ -21,10 +21,14 @@ mod expiry;
 mod fixtures;
 /// Upstream keys: quarantine, probes, throttling, the next one.
 mod keys;
+/// How much apps, subjects and addresses may ask for.
+mod limits;
 /// Refresh ahead, and stale rather than down.
 mod refresh;
 /// Every refusal that a caller can bring about.
 mod refusals;
+/// A changed configuration.
+mod reload;
 /// Canaries: no secret is written down anywhere.
 mod secrets;
 /// The two stages of a stop.
@@ -33,6 +37,8 @@ mod shutdown;
 mod single_flight;
 /// The client's whole loop.
 mod tasks;
+/// TLS in the binary.
+mod tls;
 /// What callers are told of the upstream's faults.
 mod upstream_faults;
 /// Least lives, refused tokens, tokens of one's own.

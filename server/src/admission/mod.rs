@@ -1,35 +1,102 @@
-//! Grant → Admitted: takes from the app's limits. A refusal takes nothing.
+//! Grant → Admitted: takes from the limits of the app and of its subject. Also the gate that holds up an
+//! address whose requests prove nobody.
 
-use std::time::{Duration, Instant};
+mod daily;
+mod gate;
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
 use valet_pacing::RateBudget;
 
+use self::daily::Daily;
+pub use self::gate::Gate;
 use crate::policy::{Grant, UpstreamUse};
 
-/// The limits of an app: how much is used of them. What they allow comes with each grant, so that a
+/// The subjects whose use is known at once; beyond it those not seen for longest start afresh.
+const SUBJECTS: u64 = 100_000;
+
+/// How much an app, or one of its subjects, has used. What it may use comes with each grant, so that a
 /// changed policy acts at once and without a reset.
 #[derive(Debug)]
 pub struct Limits {
     rate: RateBudget,
+    day: Daily,
 }
 
 impl Limits {
     /// Nothing used yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { rate: RateBudget::new(now) }
+        Self { rate: RateBudget::new(now), day: Daily::default() }
+    }
+}
+
+/// What the subjects of all apps have used.
+#[derive(Debug)]
+pub struct Subjects(Cache<(Arc<str>, String), Arc<Limits>>);
+
+impl Subjects {
+    /// Nobody has used anything yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let known = Cache::builder().max_capacity(SUBJECTS).eviction_policy(EvictionPolicy::lru());
+        Self(known.build())
     }
 
-    /// Takes `grant` from the limits.
-    ///
-    /// # Errors
-    /// The limit that was reached.
-    pub fn admit<'s>(&self, grant: Grant<'s>, now: Instant) -> Result<Admitted<'s>, LimitReached> {
-        match self.rate.take(now, grant.rate()) {
-            Ok(()) => Ok(Admitted(grant)),
-            Err(retry_after) => Err(LimitReached { limit: "rate", retry_after }),
+    fn of(&self, app: &Arc<str>, subject: &str, now: Instant) -> Arc<Limits> {
+        self.0.get_with((app.clone(), subject.to_owned()), || Arc::new(Limits::new(now)))
+    }
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The time, as admission needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// By the monotonic clock.
+    pub instant: Instant,
+    /// Since the Unix epoch: days are those of UTC.
+    pub unix: Duration,
+}
+
+/// Takes `grant` from the limits of its subject and its app: the narrowest first, so that what is
+/// refused to a subject costs its app nothing.
+///
+/// # Errors
+/// The limit that was reached.
+pub fn admit<'s>(
+    grant: Grant<'s>,
+    app: &Limits,
+    subjects: &Subjects,
+    now: Now,
+) -> Result<Admitted<'s>, LimitReached> {
+    let quotas = grant.quotas();
+    if let Some(subject) = grant.subject().filter(|_| quotas.limit_subjects()) {
+        let subject = subjects.of(&grant.caller().app().id, subject, now.instant);
+        if let Some(rate) = quotas.subject_rate {
+            taken("subject_rate", subject.rate.take(now.instant, rate))?;
+        }
+        if let Some(most) = quotas.subject_tokens_per_day {
+            taken("subject_tokens_per_day", subject.day.take(now.unix, most))?;
         }
     }
+    taken("rate", app.rate.take(now.instant, quotas.rate))?;
+    if let Some(most) = quotas.tokens_per_day {
+        taken("tokens_per_day", app.day.take(now.unix, most))?;
+    }
+    Ok(Admitted(grant))
+}
+
+fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), LimitReached> {
+    taken.map_err(|retry_after| LimitReached { limit, retry_after })
 }
 
 /// A grant within the limits; issuing takes it by value, so none is used twice.
@@ -44,9 +111,9 @@ impl Admitted<'_> {
     }
 }
 
-/// A limit of the app was reached.
+/// A limit was reached.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the app's {limit} limit is reached")]
+#[error("this limit is reached: {limit}")]
 pub struct LimitReached {
     /// The limit's name in the configuration.
     pub limit: &'static str,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use valet_pacing::Quota;
 
 use super::{
-    App, Lifetime, Sharing, Upstream,
+    App, Lifetime, Quotas, Sharing, Upstream,
     fields::Fields,
     upstreams::{self, Read},
 };
@@ -43,7 +43,8 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
     let lifetimes = lifetimes(&mut fields, classes);
     let sharing = fields.choice("sharing", &[("app", Sharing::App), ("none", Sharing::None)]);
     let may_name_subject = fields.boolean("may_name_subject").unwrap_or(false);
-    let rate = quota(fields.table("rate"), "per_second", 1, (50, 100));
+    let origins = origins(&mut fields);
+    let quotas = quotas(&mut fields, may_name_subject);
     let mints = quota(fields.table("mints"), "per_minute", 60, (60, 20));
     fields.finish();
     let app = id_fits.then(|| {
@@ -55,7 +56,8 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
             lifetimes: lifetimes?,
             sharing: sharing.unwrap_or(Sharing::App),
             may_name_subject,
-            rate,
+            origins: origins.clone(),
+            quotas,
             mints,
         })
     });
@@ -138,7 +140,42 @@ fn lifetimes(fields: &mut Fields<'_>, classes: &[Lifetime]) -> Option<Vec<Lifeti
     fits.then(|| classes.iter().filter(within).copied().collect())
 }
 
-fn quota(mut fields: Fields<'_>, name: &'static str, seconds: u64, default: (u32, u32)) -> Quota {
+/// Web origins (RFC 6454 §6.2), each as a browser writes it into `Origin`.
+fn origins(fields: &mut Fields<'_>) -> Vec<String> {
+    let listed = fields.strings("origins");
+    for (index, (_, text)) in listed.iter().enumerate() {
+        let url = text.parse::<url::Url>().ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        if url.is_none_or(|url| url.origin().ascii_serialization() != *text) {
+            let message = "must be an origin as browsers write it, as \"https://app.example.com\": no path, no default port";
+            fields.mistake(&format!("origins[{index}]"), message);
+        }
+    }
+    listed.into_iter().map(|(_, text)| text).collect()
+}
+
+fn quotas(fields: &mut Fields<'_>, may_name_subject: bool) -> Quotas {
+    let a_day = 1..=1_000_000_000;
+    let quotas = Quotas {
+        rate: quota(fields.table("rate"), "per_second", 1, (50, 100)),
+        tokens_per_day: fields.integer("tokens_per_day", a_day.clone()),
+        subject_rate: fields
+            .optional_table("subject_rate")
+            .map(|table| quota(table, "per_second", 1, (1, 10))),
+        subject_tokens_per_day: fields.integer("subject_tokens_per_day", a_day),
+    };
+    for (limit, is_set) in [
+        ("subject_rate", quotas.subject_rate.is_some()),
+        ("subject_tokens_per_day", quotas.subject_tokens_per_day.is_some()),
+    ] {
+        if is_set && !may_name_subject {
+            fields.mistake(limit, "limits nobody: only an app with may_name_subject = true has subjects");
+        }
+    }
+    quotas
+}
+
+pub(super) fn quota(mut fields: Fields<'_>, name: &'static str, seconds: u64, default: (u32, u32)) -> Quota {
     let permits = fields.integer(name, 1..=10_000_000).unwrap_or(default.0);
     let burst = fields.integer("burst", 1..=10_000_000).unwrap_or(default.1);
     fields.finish();
@@ -154,6 +191,7 @@ pub(super) fn cross_check(
     one_direct_app_an_account(fields, &upstreams, &apps);
     no_secret_twice(fields, &apps);
     upstreams::no_key_twice(fields, &upstreams);
+    upstreams::one_budget_an_account(fields, &upstreams);
     let apps = apps.into_iter().map(|read| read.app).collect();
     (upstreams.into_iter().filter_map(|read| read.upstream).collect(), apps)
 }

@@ -33,6 +33,16 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The same, with `value` for a variable that is not set.
+    #[must_use]
+    pub(super) fn or(&self, name: &str, value: &str) -> Self {
+        let mut variables = self.0.clone();
+        if self.get(name).is_none() {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        Self(variables)
+    }
+
     /// Lays every `VALET_SERVER__…` variable over `table`: `__` parts the names of nested tables, and
     /// a value that reads as TOML (`8`, `true`, `["a"]`) is taken as such, else as a string.
     pub(super) fn overlay(&self, table: &mut Table, mistakes: &Mistakes) {
@@ -52,14 +62,22 @@ fn set<'p>(table: &mut Table, path: &[&'p str], value: Value) -> Result<(), &'p 
     match path {
         [] => Ok(()),
         [name] => {
-            table.insert((*name).to_owned(), value);
+            table.insert(spelt(table, name), value);
             Ok(())
         }
-        [name, rest @ ..] => match table.entry(*name).or_insert_with(|| Value::Table(Table::new())) {
-            Value::Table(inner) => set(inner, rest, value),
-            _ => Err(name),
-        },
+        [name, rest @ ..] => {
+            match table.entry(spelt(table, name)).or_insert_with(|| Value::Table(Table::new())) {
+                Value::Table(inner) => set(inner, rest, value),
+                _ => Err(name),
+            }
+        }
     }
+}
+
+/// `name` as the table spells it: a variable's name has neither `-` nor `.`, and says `_` for them.
+fn spelt(table: &Table, name: &str) -> String {
+    let alike = |key: &&String| key.to_ascii_lowercase().replace(['-', '.'], "_") == name;
+    table.keys().find(alike).map_or_else(|| name.to_owned(), Clone::clone)
 }
 
 /// `text` as a TOML value if it is one, else as a string.

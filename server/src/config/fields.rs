@@ -101,6 +101,17 @@ impl<'m> Fields<'m> {
         self.parsed(name, |text| Ok(text.to_owned()))
     }
 
+    /// A name, which may look like a number.
+    pub(super) fn name(&mut self, name: &'static str) -> Option<String> {
+        match self.table.get(name) {
+            Some(Value::Integer(number)) => {
+                let text = number.to_string();
+                self.take(name).map(|_| text)
+            }
+            _ => self.string(name),
+        }
+    }
+
     /// A field that is one of a few words.
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         self.parsed(name, |text| {
@@ -177,6 +188,14 @@ impl<'m> Fields<'m> {
             }
         };
         Self::new(self.path_of(name), table, self.mistakes)
+    }
+
+    /// A table inside this one, if it is there.
+    pub(super) fn optional_table(&mut self, name: &'static str) -> Option<Self> {
+        self.table.contains_key(name).then(|| self.table(name)).or_else(|| {
+            self.known.push(name);
+            None
+        })
     }
 
     /// The tables in a table whose keys are names, in the order of the names.

@@ -54,12 +54,6 @@ impl FirstTry {
                 );
             }
         };
-        if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) {
-            return refuse(
-                "--listen",
-                format!("{listen} is not on loopback; other addresses need a --config"),
-            );
-        }
         let secret = AppSecret::generate();
         // The sandbox never gets to see a real key.
         let key = if sandbox_url.is_some() { "VALET_SANDBOX_KEY" } else { "DASHSCOPE_API_KEY" };
@@ -68,9 +62,14 @@ impl FirstTry {
              [apps.{APP_ID}]\nmode = \"direct\"\nsecrets = [\"{}\"]\n",
             secret.hash()
         );
-        let value = environment.get(key).unwrap_or(SANDBOX_KEY);
-        let mut config = Config::read(&text, &Environment::from_iter([(key, value)]))?;
+        let mut config = Config::read(&text, &environment.or(key, SANDBOX_KEY))?;
         config.listen = listen.unwrap_or(config.listen);
+        if !config.listen.ip().is_loopback() {
+            return refuse(
+                "listen",
+                format!("{} is not on loopback; other addresses need a --config", config.listen),
+            );
+        }
         Ok(Self { config, app_id: APP_ID, secret })
     }
 }

@@ -6,6 +6,8 @@ mod environment;
 mod fields;
 mod first_try;
 mod settings;
+mod source;
+mod tls;
 mod upstreams;
 
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
@@ -15,11 +17,18 @@ use url::Url;
 use valet_pacing::Quota;
 
 use self::fields::{Fields, Mistakes};
-pub use self::{apps::is_app_id, environment::Environment, fields::Mistake, first_try::FirstTry};
+pub use self::{
+    apps::is_app_id,
+    environment::Environment,
+    fields::Mistake,
+    first_try::FirstTry,
+    source::{Source, Unusable},
+    tls::Tls,
+};
 use crate::secret::{Bearer, SecretHash};
 
 /// A checked configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where the broker listens.
     pub listen: SocketAddr,
@@ -29,6 +38,12 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// What a connection may cost.
     pub bounds: Bounds,
+    /// The certificate that the broker serves with; plain HTTP without one.
+    pub tls: Option<Tls>,
+    /// How many proxies in front of the broker add to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+    /// How often requests of an address may fail to prove anybody.
+    pub failures_per_address: Quota,
     /// Where decisions are recorded.
     pub audit: AuditTarget,
     /// The most upstream tokens kept at once.
@@ -40,7 +55,7 @@ pub struct Config {
 }
 
 /// What a connection may cost in size and time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     /// Open connections at once; further ones wait to be accepted.
     pub connections: usize,
@@ -52,7 +67,9 @@ pub struct Bounds {
     pub header_time: Duration,
     /// How long a request's body may take.
     pub body_time: Duration,
-    /// How long requests in hand may take after a stop was asked for.
+    /// How long the broker still accepts requests after a stop was asked for, while `/readyz` says no.
+    pub lame_duck_time: Duration,
+    /// How long requests in hand may take after that.
     pub drain_time: Duration,
 }
 
@@ -66,7 +83,7 @@ pub enum AuditTarget {
 }
 
 /// An upstream: DashScope, one region or workspace of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -81,7 +98,7 @@ pub struct Upstream {
 }
 
 /// A registered app.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct App {
     /// Its id: what OAuth calls `client_id`.
     pub id: Arc<str>,
@@ -97,10 +114,33 @@ pub struct App {
     pub sharing: Sharing,
     /// Whether it may name the subject it fetches a token for.
     pub may_name_subject: bool,
-    /// How fast it may ask for tokens.
-    pub rate: Quota,
+    /// The web origins that its requests come from; any, and none, if empty.
+    pub origins: Vec<String>,
+    /// How much it and its subjects may ask for.
+    pub quotas: Quotas,
     /// How fast tokens are minted for it.
     pub mints: Quota,
+}
+
+/// How much an app and its subjects may ask for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quotas {
+    /// How fast the app may ask.
+    pub rate: Quota,
+    /// The most tokens it may ask for in a day of UTC.
+    pub tokens_per_day: Option<u32>,
+    /// How fast each of its subjects may ask.
+    pub subject_rate: Option<Quota>,
+    /// The most tokens each of its subjects may ask for in a day of UTC.
+    pub subject_tokens_per_day: Option<u32>,
+}
+
+impl Quotas {
+    /// Whether there is a limit for each subject.
+    #[must_use]
+    pub fn limit_subjects(&self) -> bool {
+        self.subject_rate.is_some() || self.subject_tokens_per_day.is_some()
+    }
 }
 
 /// A class of token lifetime: 15 to 1800 whole seconds.
@@ -170,8 +210,26 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The settings that `next` has otherwise and that are taken up at a start only: those of the
+    /// listeners, and of what is made once for the process.
+    #[must_use]
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("listen", self.listen == next.listen),
+            ("metrics_listen", self.metrics_listen == next.metrics_listen),
+            ("tls", self.tls.is_some() == next.tls.is_some()),
+            ("trusted_proxies", self.trusted_proxies == next.trusted_proxies),
+            ("bounds", self.bounds == next.bounds),
+            ("audit", self.audit == next.audit),
+            ("tokens.max_cached", self.max_cached_tokens == next.max_cached_tokens),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
+
 /// All the mistakes of a configuration.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct Invalid(
     /// At least one.
     pub Vec<Mistake>,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{AuditTarget, Bounds, Config, Environment, Lifetime, apps, fields::Fields, upstreams};
+use super::{AuditTarget, Bounds, Config, Environment, Lifetime, apps, fields::Fields, tls, upstreams};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
@@ -13,6 +13,9 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let listen = fields.parsed("listen", address).unwrap_or(DEFAULT_LISTEN);
     let metrics_listen = fields.parsed("metrics_listen", address);
     let public_url = fields.parsed("public_url", public_url);
+    let tls = fields.optional_table("tls").map(tls::read);
+    let trusted_proxies = fields.integer("trusted_proxies", 0..=16).unwrap_or(0) as usize;
+    let failures = apps::quota(fields.table("failures_per_address"), "per_minute", 60, (60, 60));
     let bounds = bounds(fields.table("bounds"));
     let audit = audit(fields.table("audit"));
     let (lifetimes, max_cached_tokens) = tokens(fields.table("tokens"));
@@ -33,6 +36,12 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         listen,
         metrics_listen,
         public_url,
+        tls: match tls {
+            Some(read) => Some(read?),
+            None => None,
+        },
+        trusted_proxies,
+        failures_per_address: failures,
         bounds,
         audit,
         max_cached_tokens,
@@ -64,6 +73,7 @@ fn bounds(mut fields: Fields<'_>) -> Bounds {
     let body_bytes = number("body_bytes", 1024..=1 << 20, 16 << 10);
     let header_seconds = number("header_seconds", 1..=600, 30);
     let body_seconds = number("body_seconds", 1..=600, 10);
+    let lame_duck_seconds = number("lame_duck_seconds", 0..=600, 0);
     let drain_seconds = number("drain_seconds", 0..=600, 20);
     fields.finish();
     let seconds = |n: u32| Duration::from_secs(u64::from(n));
@@ -73,6 +83,7 @@ fn bounds(mut fields: Fields<'_>) -> Bounds {
         body_bytes: body_bytes as usize,
         header_time: seconds(header_seconds),
         body_time: seconds(body_seconds),
+        lame_duck_time: seconds(lame_duck_seconds),
         drain_time: seconds(drain_seconds),
     }
 }

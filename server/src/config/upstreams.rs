@@ -22,7 +22,7 @@ pub(super) fn read(tables: Vec<(String, Fields<'_>)>, environment: &Environment)
 
 fn one(name: String, mut fields: Fields<'_>, environment: &Environment) -> Read {
     let present = fields.parsed("base_url", base_url);
-    let account = fields.string("account").unwrap_or_else(|| name.clone());
+    let account = fields.name("account").unwrap_or_else(|| name.clone());
     let shared = fields.choice("shared_account", &[("visible-to-all", ())]);
     let queries_per_second = fields.integer("queries_per_second", 1..=10_000).unwrap_or(20);
     let listed = fields.list_of_tables("keys");
@@ -121,6 +121,21 @@ fn read_key(mut fields: Fields<'_>, environment: &Environment) -> Option<Bearer>
 /// Whether every upstream of `account` says that its apps may see each other's tasks.
 pub(super) fn visible_to_all(upstreams: &[Read], account: &str) -> bool {
     upstreams.iter().filter(|read| read.account == account).all(|read| read.visible_to_all)
+}
+
+/// An account has one query budget, whichever of its upstreams spends it.
+pub(super) fn one_budget_an_account(fields: &Fields<'_>, upstreams: &[Read]) {
+    let mut budgets: HashMap<&str, &Upstream> = HashMap::new();
+    for upstream in upstreams.iter().filter_map(|read| read.upstream.as_ref()) {
+        let first = budgets.entry(&upstream.account).or_insert(upstream);
+        if first.queries_per_second != upstream.queries_per_second {
+            let message = format!(
+                "is {}, and for upstream {} of the same account it is {}; an account has one budget",
+                upstream.queries_per_second, first.name, first.queries_per_second
+            );
+            fields.mistake(&format!("upstreams.{}.queries_per_second", upstream.name), message);
+        }
+    }
 }
 
 /// A key belongs to one account, and is tried once an attempt.

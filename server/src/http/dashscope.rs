@@ -32,8 +32,8 @@ struct ErrorBody<'s> {
 }
 
 pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let arrival = doors.arrival(Door::DashScope, peer);
     let (parts, body) = request.into_parts();
+    let arrival = doors.arrival(Door::DashScope, peer, &parts.headers);
     let ask = read(doors, &parts, body).await;
     doors.decide(arrival, ask, success, refusal).await
 }
@@ -43,7 +43,8 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
     body::read(body, &doors.bounds, &*doors.issue.clock).await?;
     let credential = credential::in_header(&parts.headers)?.ok_or(Unidentified::Missing)?;
     let lifetime = lifetime(parts.uri.query().unwrap_or_default())?;
-    Ok(Ask { credential, request: TokenRequest { lifetime, ..TokenRequest::default() } })
+    let origin = Doors::origin(&parts.headers);
+    Ok(Ask { credential, request: TokenRequest { lifetime, origin, ..TokenRequest::default() } })
 }
 
 /// `expire_in_seconds`: 1 to 1800, the app's usual lifetime if it is not there.

@@ -59,10 +59,12 @@ catalogue! {
         "Ask for no more than the message says, and renew in time; the operator can raise max_lifetime.";
     SUBJECT_NOT_ALLOWED: FORBIDDEN, "subject_not_allowed", "The app may not name a subject", "AccessDenied",
         "Leave it out; the operator can set may_name_subject.";
+    ORIGIN_NOT_ALLOWED: FORBIDDEN, "origin_not_allowed", "The app's requests come from other origins", "AccessDenied",
+        "Ask from one of the app's own pages; the operator lists them in origins.";
     UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter",
         "Ask for \"transcribe\", or leave it out.";
-    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "The app asks too fast", "Throttling.RateQuota",
-        "Wait for Retry-After, and use each token for its whole life.";
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "A limit is reached", "Throttling.RateQuota",
+        "Wait for Retry-After, and use each token for its whole life; `limit` names the setting.";
     MINT_CAP: TOO_MANY_REQUESTS, "mint_cap", "The app's cap on new tokens is reached", "Throttling.RateQuota",
         "Wait for Retry-After; with sharing = \"app\" one token serves any number of callers.";
     UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError",
@@ -127,6 +129,7 @@ impl From<&Refusal> for Fault {
                     Denial::LifetimeTooLong { .. } => (&LIFETIME_TOO_LONG, "expire_in_seconds"),
                     Denial::MinTtlTooLong { .. } => (&MIN_TTL_TOO_LONG, "min_ttl"),
                     Denial::SubjectNotAllowed => (&SUBJECT_NOT_ALLOWED, "subject"),
+                    Denial::OriginNotAllowed => (&ORIGIN_NOT_ALLOWED, "Origin"),
                     Denial::UnknownScope => (&UNKNOWN_SCOPE, "scope"),
                 };
                 Self { field: Some(field.to_owned()), ..Self::of(entry, denial) }

@@ -100,7 +100,8 @@ pub(super) fn wrong(name: &str, problem: &str) -> Unreadable {
 
 /// The fields of a JSON object, in their order; one that is `null` is not there.
 fn object(body: &[u8]) -> Result<Vec<(String, Value)>, Unreadable> {
-    let unreadable = |problem: &dyn fmt::Display| Unreadable::Body(format!("the body is not JSON: {problem}"));
+    let unreadable =
+        |problem: &dyn fmt::Display| Unreadable::Body(format!("the body is not JSON: {problem}"));
     // Anything else would be repeated in the parser's message, and may be a secret in the wrong place.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Unreadable::Body("the body must be a JSON object".into()));

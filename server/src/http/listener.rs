@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,9 +19,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use valet_clock::{ClockExt, SharedClock, Sleep};
 
@@ -36,9 +38,14 @@ pub struct Listener {
     clock: SharedClock,
 }
 
-/// The address that requests of a connection come from, as text: written once, recorded many times.
+/// Where requests of a connection come from.
 #[derive(Clone, Debug)]
-pub struct Peer(pub Arc<str>);
+pub struct Peer {
+    /// The address.
+    pub address: IpAddr,
+    /// Address and port as text: written once, recorded many times.
+    pub text: Arc<str>,
+}
 
 /// Answers requests.
 pub trait Answer: Clone + Send + Sync + 'static {
@@ -73,7 +80,13 @@ impl Listener {
     /// Lets `answers` answer until the first stage of a stop; then closes idle connections, and lets the others
     /// finish the request in hand, which the second stage cuts off. Returns once none is accepted any
     /// more; `connections` tells when all ended.
-    pub async fn serve(self, answers: impl Answer, shutdown: Shutdown, connections: TaskTracker) {
+    pub async fn serve(
+        self,
+        answers: impl Answer,
+        tls: Option<TlsAcceptor>,
+        shutdown: Shutdown,
+        connections: TaskTracker,
+    ) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         loop {
             let accept = async {
@@ -86,10 +99,15 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let (clock, shutdown) = (self.clock.clone(), shutdown.clone());
-                    let connection = connection(stream, peer, answers.clone(), self.bounds, clock, shutdown);
+                    let connection = Connection {
+                        peer,
+                        bounds: self.bounds,
+                        clock: self.clock.clone(),
+                        shutdown: shutdown.clone(),
+                    };
+                    let (answers, tls) = (answers.clone(), tls.clone());
                     connections.spawn(async move {
-                        connection.await;
+                        connection.run(stream, tls, answers).await;
                         drop(permit);
                     });
                 }
@@ -106,43 +124,65 @@ impl Listener {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// One accepted connection.
+struct Connection {
     peer: SocketAddr,
-    answers: impl Answer,
     bounds: Bounds,
     clock: SharedClock,
     shutdown: Shutdown,
-) {
-    // Failing to set it costs latency only.
-    let _ = stream.set_nodelay(true);
-    let text = Peer(peer.to_string().into());
-    let service = service_fn(|request| {
-        let (answers, peer) = (answers.clone(), text.clone());
-        async move { Ok::<_, Infallible>(answers.answer(peer, request).await) }
-    });
-    let stream = Patient::new(stream, bounds.header_time, clock.clone());
-    let serving = http1::Builder::new()
-        .timer(Timer(clock))
-        .header_read_timeout(bounds.header_time)
-        .max_buf_size(bounds.header_bytes)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.soft().cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                // Polled first, so that a request that is answered now is answered.
-                biased;
-                ended = serving => ended,
-                () = shutdown.cut_off() => return,
-            }
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>, answers: impl Answer) {
+        // Failing to set it costs latency only.
+        let _ = stream.set_nodelay(true);
+        let stream = Patient::new(stream, self.bounds.header_time, self.clock.clone());
+        let Some(tls) = tls else { return self.converse(stream, answers).await };
+        let handshake = self.clock.timeout(self.bounds.header_time, tls.accept(stream));
+        let peer = self.peer;
+        tokio::select! {
+            () = self.shutdown.soft().cancelled() => {}
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => self.converse(stream, answers).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS came about"),
+                Err(elapsed) => tracing::debug!(%peer, %elapsed, "no TLS came about"),
+            },
         }
-    };
-    if let Err(error) = ended {
-        // A peer that speaks no HTTP, or went away: its affair.
-        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        answers: impl Answer,
+    ) {
+        let Self { peer, bounds, clock, shutdown } = self;
+        let from = Peer { address: peer.ip(), text: peer.to_string().into() };
+        let service = service_fn(|request| {
+            let (answers, from) = (answers.clone(), from.clone());
+            async move { Ok::<_, Infallible>(answers.answer(from, request).await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(Timer(clock))
+            .header_read_timeout(bounds.header_time)
+            .max_buf_size(bounds.header_bytes)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = shutdown.soft().cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    // Polled first, so that a request that is answered now is answered.
+                    biased;
+                    ended = serving => ended,
+                    () = shutdown.cut_off() => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // A peer that speaks no HTTP, or went away: its affair.
+            tracing::debug!(%peer, %error, "a connection ended early");
+        }
     }
 }
 

@@ -5,10 +5,12 @@ mod credential;
 mod dashscope;
 mod errors;
 mod fields;
+mod forwarded;
 mod health;
 mod listener;
 mod metrics;
 mod patience;
+mod tls;
 mod v1;
 
 use std::{convert::Infallible, sync::Arc};
@@ -32,6 +34,7 @@ pub use self::{
     health::Readiness,
     listener::{Answer, Listener, Peer},
     metrics::MetricsPage,
+    tls::acceptor,
 };
 use crate::{
     audit::Door,
@@ -44,11 +47,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Doors {
     /// The use case behind them.
-    pub issue: Issue,
+    pub issue: Arc<Issue>,
     /// What a body may cost.
     pub bounds: Bounds,
-    /// Where problem types point.
-    pub errors_url: String,
+    /// How many proxies in front of the broker are trusted to say where requests come from.
+    pub trusted_proxies: usize,
     /// Whether the broker takes requests.
     pub readiness: Readiness,
     /// The names of requests.
@@ -104,8 +107,14 @@ impl Answer for Routes {
 }
 
 impl Doors {
-    fn arrival(&self, door: Door, peer: Peer) -> Arrival {
-        Arrival { door, request_id: self.request_ids.next(), peer: peer.0, at: self.issue.clock.now() }
+    fn arrival(&self, door: Door, peer: Peer, headers: &HeaderMap) -> Arrival {
+        let Peer { address, text: peer } = forwarded::caller(peer, headers, self.trusted_proxies);
+        Arrival { door, request_id: self.request_ids.next(), address, peer, at: self.issue.clock.now() }
+    }
+
+    /// The web origin that a request says it comes from; one that is no text is none of anybody's.
+    fn origin(headers: &HeaderMap) -> Option<String> {
+        headers.get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
     }
 
     /// Has an ask decided, and answers it in a door's own format.

@@ -55,8 +55,8 @@ struct Problem<'s> {
 }
 
 pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let arrival = doors.arrival(Door::V1, peer);
     let (parts, body) = request.into_parts();
+    let arrival = doors.arrival(Door::V1, peer, &parts.headers);
     let ask = read(doors, &parts, body).await;
     doors.decide(arrival, ask, success, |id, fault| problem(doors, id, fault)).await
 }
@@ -68,6 +68,7 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
     }
     let mut fields = Fields::read(&parts.headers, &body)?;
     let in_form = if fields.is_form() { in_form(&mut fields)? } else { None };
+    let request = TokenRequest { origin: Doors::origin(&parts.headers), ..request(fields)? };
     let credential = match (credential::in_header(&parts.headers)?, in_form) {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Err(Unidentified::Missing.into()),
@@ -77,7 +78,7 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
             );
         }
     };
-    Ok(Ask { credential, request: request(fields)? })
+    Ok(Ask { credential, request })
 }
 
 /// The credential in the fields of a form (RFC 6749 §2.3.1); JSON has none.
@@ -98,6 +99,7 @@ fn request(mut fields: Fields) -> Result<TokenRequest, Unreadable> {
         subject: word(&mut fields, "subject")?,
         scope: word(&mut fields, "scope")?,
         client_reference_id: word(&mut fields, "client_reference_id")?,
+        origin: None,
     };
     fields.finish()?;
     Ok(request)
@@ -106,9 +108,8 @@ fn request(mut fields: Fields) -> Result<TokenRequest, Unreadable> {
 /// A short text of the caller's own choice.
 fn word(fields: &mut Fields, name: &'static str) -> Result<Option<String>, Unreadable> {
     let text = fields.text(name)?;
-    let fits = |text: &String| {
-        (1..=LONGEST_WORD).contains(&text.len()) && !text.chars().any(char::is_control)
-    };
+    let fits =
+        |text: &String| (1..=LONGEST_WORD).contains(&text.len()) && !text.chars().any(char::is_control);
     if text.as_ref().is_none_or(fits) {
         return Ok(text);
     }
@@ -138,7 +139,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
 pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {
     let retry_after = fault.retry_after_seconds();
     let problem = Problem {
-        r#type: format!("{}#{}", doors.errors_url, fault.entry.code),
+        r#type: format!("{}#{}", doors.issue.site.load().errors_url, fault.entry.code),
         title: fault.entry.title,
         status: fault.entry.status.as_u16(),
         detail: &fault.detail,

@@ -77,6 +77,14 @@ pub enum Unidentified {
     ),
 }
 
+impl Unidentified {
+    /// Whether nobody at all was proved: of a disabled app, the credential is right.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        !matches!(self, Self::Disabled(_))
+    }
+}
+
 /// Every app that may prove itself.
 #[derive(Debug, Default)]
 pub struct Apps {
@@ -97,6 +105,12 @@ impl Apps {
             all.apps.push(App { index, id, enabled, secrets });
         }
         all
+    }
+
+    /// The place of the app called `id` among the apps of the site.
+    #[must_use]
+    pub fn index_of(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
     }
 
     /// The caller whom `credential` proves.

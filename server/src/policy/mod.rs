@@ -11,7 +11,7 @@ use std::{
 use valet_pacing::Quota;
 
 use crate::{
-    config::{self, Lifetime, Sharing},
+    config::{self, Lifetime, Quotas, Sharing},
     identity::Caller,
 };
 
@@ -37,6 +37,8 @@ pub struct TokenRequest {
     pub rejected: Option<[u8; 32]>,
     /// A word of its own for the audit trail.
     pub client_reference_id: Option<String>,
+    /// The web origin that the request says it comes from.
+    pub origin: Option<String>,
 }
 
 /// What an app may have.
@@ -46,25 +48,55 @@ pub struct Policy {
     lifetimes: Vec<Lifetime>,
     sharing: Sharing,
     may_name_subject: bool,
-    rate: Quota,
+    origins: Vec<String>,
+    quotas: Quotas,
     mints: Quota,
-    generation: Generation,
+    edition: Edition,
 }
 
-/// Counts the changes of an app's policy; shared by everything that must notice one.
+/// Counts the editions of an app's policy. It outlives them all: what was granted under an edition that
+/// is void is void.
 #[derive(Clone, Debug, Default)]
-pub struct Generation(Arc<AtomicU64>);
+pub struct Editions(Arc<AtomicU64>);
 
-impl Generation {
-    /// The number of the policy in force.
+impl Editions {
+    /// The edition that is in force.
     #[must_use]
-    pub fn current(&self) -> u64 {
-        self.0.load(Relaxed)
+    pub fn current(&self) -> Edition {
+        Edition { editions: self.clone(), number: self.0.load(Relaxed) }
     }
 
-    /// The policy changed, or its app is gone: what was granted under the old one is void.
-    pub fn advance(&self) {
-        self.0.fetch_add(1, Relaxed);
+    /// The one that will follow it. It can be granted under already, and voids nothing before
+    /// [`Edition::take_force`].
+    #[must_use]
+    pub fn next(&self) -> Edition {
+        Edition { editions: self.clone(), number: self.0.load(Relaxed) + 1 }
+    }
+}
+
+/// One edition of an app's policy.
+#[derive(Clone, Debug)]
+pub struct Edition {
+    editions: Editions,
+    number: u64,
+}
+
+impl Edition {
+    /// Voids every edition before this one.
+    pub fn take_force(&self) {
+        self.editions.0.fetch_max(self.number, Relaxed);
+    }
+
+    /// Whether what was granted under it still holds.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.editions.0.load(Relaxed) <= self.number
+    }
+
+    /// Whether `other` is the same edition of the same policy.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.number == other.number && Arc::ptr_eq(&self.editions.0, &other.editions.0)
     }
 }
 
@@ -73,7 +105,7 @@ impl Generation {
 pub struct Grant<'s> {
     caller: Caller<'s>,
     subject: Option<String>,
-    rate: Quota,
+    quotas: Quotas,
     upstream_use: UpstreamUse,
 }
 
@@ -90,10 +122,10 @@ impl<'s> Grant<'s> {
         self.subject.as_deref()
     }
 
-    /// How fast the app may ask.
+    /// How much the app and its subjects may ask for.
     #[must_use]
-    pub fn rate(&self) -> Quota {
-        self.rate
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// What may be had of the upstream. Admission alone calls this, once the limits are taken; a
@@ -120,21 +152,14 @@ pub struct UpstreamUse {
     pub rejected: Option<[u8; 32]>,
     /// How fast tokens are minted for the app.
     pub mints: Quota,
-    generation: Generation,
-    granted_under: u64,
+    edition: Edition,
 }
 
 impl UpstreamUse {
-    /// The number of the policy it was granted under.
+    /// The edition of the policy that it was granted under.
     #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.granted_under
-    }
-
-    /// Whether the policy it was granted under is still the one in force.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.generation.current() == self.granted_under
+    pub fn edition(&self) -> &Edition {
+        &self.edition
     }
 }
 
@@ -156,24 +181,34 @@ pub enum Denial {
     /// The app may not say for whom it asks.
     #[error("subject: this app may not name one")]
     SubjectNotAllowed,
+    /// The app's requests come from certain web origins, and this one does not.
+    #[error("Origin: is missing, or none of this app's")]
+    OriginNotAllowed,
     /// There is one scope, and it is another.
     #[error("scope: the only scope is \"{SCOPE}\"")]
     UnknownScope,
 }
 
 impl Policy {
-    /// The policy of an app. `generation` outlives it: a reload advances it.
+    /// An edition of an app's policy.
     #[must_use]
-    pub fn new(app: &config::App, generation: Generation) -> Self {
+    pub fn new(app: &config::App, edition: Edition) -> Self {
         Self {
             upstream: app.upstream,
             lifetimes: app.lifetimes.clone(),
             sharing: app.sharing,
             may_name_subject: app.may_name_subject,
-            rate: app.rate,
+            origins: app.origins.clone(),
+            quotas: app.quotas,
             mints: app.mints,
-            generation,
+            edition,
         }
+    }
+
+    /// Which edition it is.
+    #[must_use]
+    pub fn edition(&self) -> &Edition {
+        &self.edition
     }
 
     /// How many classes of lifetime the app may have.
@@ -193,6 +228,11 @@ impl Policy {
         if request.subject.is_some() && !self.may_name_subject {
             return Err(Denial::SubjectNotAllowed);
         }
+        // Proves nothing, since anyone but a browser can write what it likes: a brake on leaked secrets.
+        let fits = |origin: &String| self.origins.iter().any(|allowed| allowed == origin);
+        if !self.origins.is_empty() && !request.origin.as_ref().is_some_and(fits) {
+            return Err(Denial::OriginNotAllowed);
+        }
         let class = self.class(request)?;
         let upstream_use = UpstreamUse {
             upstream: self.upstream,
@@ -202,10 +242,9 @@ impl Policy {
             min_ttl: Duration::from_secs(request.min_ttl.unwrap_or(0).into()),
             rejected: request.rejected,
             mints: self.mints,
-            granted_under: self.generation.current(),
-            generation: self.generation.clone(),
+            edition: self.edition.clone(),
         };
-        Ok(Grant { caller, subject: request.subject.clone(), rate: self.rate, upstream_use })
+        Ok(Grant { caller, subject: request.subject.clone(), quotas: self.quotas, upstream_use })
     }
 
     /// The shortest class that serves the request.

@@ -19,7 +19,7 @@ fn app(lifetime: u32, max_lifetime: u32, may_name_subject: bool) -> (Apps, Polic
         SecretHash::of(SECRET.as_bytes()),
     );
     let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
-    (Apps::new(&config.apps), Policy::new(&config.apps[0], Generation::default()))
+    (Apps::new(&config.apps), Policy::new(&config.apps[0], Editions::default().current()))
 }
 
 fn decide(app: &(Apps, Policy), request: &TokenRequest) -> Result<(u32, Option<String>), Denial> {

@@ -48,6 +48,12 @@ pub struct AppTokens {
     app: Arc<str>,
     /// A place for each class of lifetime that the app may have.
     slots: Vec<ArcSwapWeak<TokenSlot>>,
+    caps: Arc<Caps>,
+}
+
+/// How much of an app's caps is used.
+#[derive(Debug)]
+struct Caps {
     mints: RateBudget,
     rejections: RateBudget,
 }
@@ -56,8 +62,19 @@ impl AppTokens {
     /// The tokens of an app with so many classes of lifetime; none yet.
     #[must_use]
     pub fn new(app: Arc<str>, classes: usize, now: Instant) -> Self {
+        let caps = Caps { mints: RateBudget::new(now), rejections: RateBudget::new(now) };
+        Self::with_caps(app, classes, Arc::new(caps))
+    }
+
+    /// The tokens of the same app under another policy: none yet, and its caps as they are.
+    #[must_use]
+    pub fn anew(&self, classes: usize) -> Self {
+        Self::with_caps(self.app.clone(), classes, self.caps.clone())
+    }
+
+    fn with_caps(app: Arc<str>, classes: usize, caps: Arc<Caps>) -> Self {
         let slots = (0..classes).map(|_| ArcSwapWeak::default()).collect();
-        Self { app, slots, mints: RateBudget::new(now), rejections: RateBudget::new(now) }
+        Self { app, slots, caps }
     }
 }
 
@@ -112,8 +129,19 @@ impl Cache {
     /// # Errors
     /// If there is none to be had now.
     pub async fn obtain(&self, source: Source<'_>, upstream_use: UpstreamUse) -> Result<LiveToken, Failure> {
+        let first = self.attempt(source, upstream_use.clone()).await;
+        match first {
+            // What it waited for was begun under another policy or by a key that is gone: not its fault.
+            Err(failure) if failure.kind == Kind::Superseded && upstream_use.edition().is_valid() => {
+                self.attempt(source, upstream_use).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, source: Source<'_>, upstream_use: UpstreamUse) -> Result<LiveToken, Failure> {
         let now = self.clock.now();
-        if !upstream_use.is_current() {
+        if !upstream_use.edition().is_valid() {
             return Err(Failure::of(Kind::Superseded));
         }
         if upstream_use.sharing == Sharing::None {
@@ -190,6 +218,30 @@ impl Cache {
         }
     }
 
+    /// Drops every token that may not be handed out any more, to whoever asks.
+    pub fn sweep(&self) {
+        for (key, slot) in &self.slots {
+            let void =
+                |live: &Live<Minted>| !live.value.edition.is_valid() || live.value.key.health.is_withdrawn();
+            if slot.peek(self.clock.now()).is_some_and(|live| void(&live)) {
+                self.slots.invalidate(&*key);
+            }
+        }
+    }
+
+    /// How many tokens there is room for and use of.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.slots.run_pending_tasks();
+        self.slots.entry_count()
+    }
+
+    /// Whether no token is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The place of the token. The app knows it without a look-up, for as long as the cache keeps it.
     fn slot(&self, source: Source<'_>, upstream_use: &UpstreamUse) -> Arc<TokenSlot> {
         let place = &source.tokens.slots[upstream_use.class];
@@ -209,12 +261,12 @@ impl Cache {
 
 impl AppTokens {
     fn take_mint(&self, upstream_use: &UpstreamUse, now: Instant) -> Result<(), Failure> {
-        capped(self.mints.take(now, upstream_use.mints))
+        capped(self.caps.mints.take(now, upstream_use.mints))
     }
 
     fn take_rejection(&self, now: Instant) -> Result<(), Failure> {
         let quota = Quota::every(REJECTION_INTERVAL, REJECTION_BURST);
-        capped(self.rejections.take(now, quota))
+        capped(self.caps.rejections.take(now, quota))
     }
 }
 
@@ -225,8 +277,8 @@ fn capped(taken: Result<(), Duration>) -> Result<(), Failure> {
 /// Whether the policy and the key that a token came from are still in force.
 fn may_be_handed_out(live: &Live<Minted>, upstream_use: &UpstreamUse) -> bool {
     let minted = &live.value;
-    minted.generation == upstream_use.generation()
-        && upstream_use.is_current()
+    minted.edition.is(upstream_use.edition())
+        && minted.edition.is_valid()
         && !minted.key.health.is_withdrawn()
 }
 

@@ -14,7 +14,7 @@ use crate::{config::Lifetime, secret::Bearer};
 const MAX_BODY: usize = 64 << 10;
 
 /// A DashScope endpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DashScope {
     client: Client,
     url: Arc<str>,
@@ -74,7 +74,11 @@ impl DashScope {
         let request_id = response.headers().get("x-request-id").and_then(|id| plain(id.as_bytes()));
         let body = read(response).await?;
         if status != StatusCode::OK {
-            return Err(refusal(status, &body, retry_after));
+            let mut failure = refusal(status, &body, retry_after);
+            // An endpoint that repeats the key in its answer must not make it public.
+            failure.code = failure.code.filter(|code| !code.contains(key.expose()));
+            failure.request_id = failure.request_id.filter(|id| !id.contains(key.expose()));
+            return Err(failure);
         }
         let malformed = || Failure::of(Kind::Malformed);
         let answer: TokenBody = serde_json::from_slice(&body).map_err(|_| malformed())?;

@@ -24,6 +24,8 @@ pub(super) struct Health {
 #[derive(Debug, Default)]
 struct State {
     quarantined: bool,
+    /// It is no key of any upstream any more: nothing brings it back.
+    removed: bool,
     throttled_until: Option<Instant>,
     /// When it last failed: what was sent before tells nothing of the time after.
     failed_at: Option<Instant>,
@@ -43,14 +45,14 @@ impl Health {
     /// Whether a mint may be tried with it.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         let state = self.lock();
-        !state.quarantined && state.throttled_until.is_none_or(|until| now >= until)
+        !state.removed && !state.quarantined && state.throttled_until.is_none_or(|until| now >= until)
     }
 
     /// A mint that was `sent` then succeeded. Returns whether that ended a quarantine; one that was
     /// sent before the key failed ends nothing.
     pub(super) fn worked(&self, sent: Instant) -> bool {
         let mut state = self.lock();
-        if state.failed_at.is_some_and(|failed| sent < failed) {
+        if state.removed || state.failed_at.is_some_and(|failed| sent < failed) {
             return false;
         }
         state.throttled_until = None;
@@ -76,6 +78,12 @@ impl Health {
         }
     }
 
+    /// The key was taken out of the configuration.
+    pub(super) fn remove(&self) {
+        self.lock().removed = true;
+        self.withdrawn.store(true, Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds a key's health")
     }
@@ -95,5 +103,13 @@ mod tests {
         assert!(health.is_withdrawn() && !health.is_usable(later));
         assert!(health.worked(later));
         assert!(!health.is_withdrawn() && health.is_usable(later));
+    }
+
+    #[test]
+    fn a_removed_key_stays_out_even_if_a_mint_of_it_was_under_way() {
+        let (health, start) = (Health::default(), Instant::now());
+        health.remove();
+        health.worked(start + Duration::from_secs(1));
+        assert!(health.is_withdrawn() && !health.is_usable(start + Duration::from_secs(2)));
     }
 }

@@ -16,6 +16,7 @@ pub struct Metrics {
     mints: Family<Mint, Counter>,
     mint_seconds: Histogram,
     skew: Family<Upstream, Gauge<f64, AtomicU64>>,
+    key_usable: Family<UpstreamKey, Gauge>,
     /// Requests that waited for somebody else's mint.
     pub(super) coalesced: Counter,
     /// Requests that were answered from a token in hand.
@@ -32,6 +33,12 @@ struct Mint {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UpstreamKey {
+    upstream: String,
+    key: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Upstream {
     upstream: String,
 }
@@ -44,6 +51,7 @@ impl Metrics {
             mints: Family::default(),
             mint_seconds: Histogram::new([0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0]),
             skew: Family::default(),
+            key_usable: Family::default(),
             coalesced: Counter::default(),
             hits: Counter::default(),
             refresh_failures: Counter::default(),
@@ -53,6 +61,8 @@ impl Metrics {
         registry.register_with_unit("mint", "Time that mints took", Unit::Seconds, seconds);
         let help = "The upstream's clock less this machine's";
         registry.register_with_unit("clock_skew", help, Unit::Seconds, metrics.skew.clone());
+        let help = "Whether the upstream accepts the key";
+        registry.register("key_usable", help, metrics.key_usable.clone());
         let coalesced = metrics.coalesced.clone();
         registry.register("coalesced_waits", "Requests that waited for another's mint", coalesced);
         registry.register("hits", "Requests answered from a token in hand", metrics.hits.clone());
@@ -75,7 +85,21 @@ impl Metrics {
         }
     }
 
+    pub(super) fn key_usable(&self, upstream: &str, key: &KeyId, usable: bool) {
+        self.key_usable.get_or_create(&UpstreamKey::of(upstream, key)).set(i64::from(usable));
+    }
+
+    pub(super) fn key_removed(&self, upstream: &str, key: &KeyId) {
+        self.key_usable.remove(&UpstreamKey::of(upstream, key));
+    }
+
     pub(super) fn skew(&self, upstream: &str, seconds: f64) {
         self.skew.get_or_create(&Upstream { upstream: upstream.to_owned() }).set(seconds);
+    }
+}
+
+impl UpstreamKey {
+    fn of(upstream: &str, key: &KeyId) -> Self {
+        Self { upstream: upstream.to_owned(), key: key.to_string() }
     }
 }

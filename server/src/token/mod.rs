@@ -22,9 +22,11 @@ pub use self::{
     failure::{Failure, Kind},
     metrics::Metrics,
     pool::KeyId,
+    probe::PROBE_INTERVAL,
+    share::Share,
     upstream::Upstream,
 };
-use crate::secret::Bearer;
+use crate::{policy::Edition, secret::Bearer};
 
 /// What a mint yields: an upstream token and where it came from.
 #[derive(Debug)]
@@ -34,8 +36,8 @@ struct Minted {
     sha256: [u8; 32],
     /// The key it was minted from, whose health decides whether it is handed out.
     key: Arc<pool::Key>,
-    /// The number of the policy it was minted under.
-    generation: u64,
+    /// The edition of the policy it was minted under.
+    edition: Edition,
     /// When it expires, in Unix seconds by this machine's clock.
     expires_at: u64,
     /// The upstream's name for the mint.

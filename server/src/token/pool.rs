@@ -79,18 +79,39 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// The pool of a configuration. Keys of `before`, a pool at the same base URL, keep their health.
     pub(super) fn new(
         upstream: &config::Upstream,
         clock: SharedClock,
         metrics: Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self {
-            name: upstream.name.clone(),
-            upstream: DashScope::new(&upstream.base_url)?,
-            keys: upstream.keys.iter().cloned().map(|secret| Arc::new(Key::new(secret))).collect(),
-            clock,
-            metrics,
-        })
+        let known = before.map_or(&[][..], |before| &before.keys);
+        let key = |secret: &Bearer| {
+            let found = known.iter().find(|key| key.secret == *secret);
+            found.cloned().unwrap_or_else(|| Arc::new(Key::new(secret.clone())))
+        };
+        let client = match before {
+            Some(before) => before.upstream.clone(),
+            None => DashScope::new(&upstream.base_url)?,
+        };
+        let keys: Vec<_> = upstream.keys.iter().map(key).collect();
+        for key in &keys {
+            metrics.key_usable(&upstream.name, key.id(), !key.health.is_withdrawn());
+        }
+        Ok(Self { name: upstream.name.clone(), upstream: client, keys, clock, metrics })
+    }
+
+    /// Takes out of use the keys that `successor` has not.
+    pub(super) fn retire(&self, successor: Option<&Self>) {
+        let kept = successor.map_or(&[][..], |successor| &successor.keys);
+        for key in self.keys.iter().filter(|key| !kept.iter().any(|kept| Arc::ptr_eq(kept, key))) {
+            key.health.remove();
+            if !kept.iter().any(|kept| kept.id == key.id) {
+                self.metrics.key_removed(&self.name, key.id());
+            }
+            tracing::info!(upstream = %self.name, key = %key.id, "upstream key removed");
+        }
     }
 
     /// The upstream's name in the configuration.
@@ -106,10 +127,6 @@ impl Pool {
     /// The keys in quarantine.
     pub(super) fn quarantined(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.iter().filter(|key| key.health.is_quarantined())
-    }
-
-    pub(super) fn clock(&self) -> &SharedClock {
-        &self.clock
     }
 
     /// One attempt: each usable key once, in order, until one mints or the time is up.
@@ -156,12 +173,16 @@ impl Pool {
         match outcome {
             Ok(token) => {
                 if key.health.worked(sent.at) {
+                    self.metrics.key_usable(&self.name, key.id(), true);
                     tracing::info!(upstream = %self.name, key = %key.id, "upstream key works again");
                 }
                 Ok((token, sent))
             }
             Err(failure) => {
                 let quarantined = key.health.failed(&failure, self.clock.now());
+                if quarantined {
+                    self.metrics.key_usable(&self.name, key.id(), false);
+                }
                 let (kind, code) = (failure.kind.name(), failure.code.as_deref());
                 let request_id = failure.request_id.as_deref();
                 tracing::warn!(upstream = %self.name, key = %key.id, kind, code, request_id, quarantined, "mint failed");
@@ -187,7 +208,7 @@ impl Pool {
             sha256: token.bearer.sha256(),
             bearer: token.bearer,
             key: key.clone(),
-            generation: upstream_use.generation(),
+            edition: upstream_use.edition().clone(),
             expires_at: (sent.unix + life).as_secs(),
             request_id: token.request_id,
         };

@@ -2,24 +2,18 @@
 
 use std::time::Duration;
 
-use valet_clock::ClockExt;
-
 use super::pool::Pool;
 use crate::config::Lifetime;
 
 /// How long a key stays in quarantine before it is tried again.
-const INTERVAL: Duration = Duration::from_secs(60);
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Tries the quarantined keys of `pool` once a minute, for as long as it is polled. The probe's
-/// token is of the shortest class, and dropped.
-pub(super) async fn run(pool: &Pool) {
+/// Tries the quarantined keys of `pool` once. The probe's token is of the shortest class, and dropped.
+pub(super) async fn probe(pool: &Pool) {
     let shortest = Lifetime::new(Lifetime::MIN).expect("the shortest lifetime is one");
-    loop {
-        pool.clock().sleep(INTERVAL).await;
-        for key in pool.quarantined() {
-            // The outcome is noted on the key's health, which is all that is wanted of it.
-            let _outcome = pool.mint_with(key, shortest, LIMIT).await;
-        }
+    for key in pool.quarantined() {
+        // The outcome is noted on the key's health, which is all that is wanted of it.
+        let _outcome = pool.mint_with(key, shortest, LIMIT).await;
     }
 }

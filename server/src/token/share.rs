@@ -20,10 +20,9 @@ const WINDOW: Duration = Duration::from_secs(40);
 /// The least share: below it a caller would seem to hang.
 const LEAST: f64 = 0.05;
 
-/// The query budget of an upstream's account and who draws on it.
+/// Who draws on the query budget of an account, whichever of its upstreams they use.
 #[derive(Debug)]
-pub(super) struct Share {
-    per_second: f64,
+pub struct Share {
     current: AtomicU32,
     windows: Mutex<Windows>,
 }
@@ -35,9 +34,10 @@ struct Windows {
 }
 
 impl Share {
-    pub(super) fn new(queries_per_second: u32, now: Instant) -> Self {
-        let windows = Mutex::new(Windows { began: now, previous: 0 });
-        Self { per_second: queries_per_second.into(), current: AtomicU32::new(0), windows }
+    /// Nobody draws on it yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { current: AtomicU32::new(0), windows: Mutex::new(Windows { began: now, previous: 0 }) }
     }
 
     /// A token was handed to a direct caller.
@@ -45,8 +45,8 @@ impl Share {
         self.current.fetch_add(1, Relaxed);
     }
 
-    /// The queries a second that one caller may make.
-    pub(super) fn queries_per_second(&self, now: Instant) -> f64 {
+    /// The queries a second that one caller may make, of the `per_second` that the account may.
+    pub(super) fn of(&self, per_second: f64, now: Instant) -> f64 {
         let mut windows = self.windows.lock().expect("no code panics while it holds the windows");
         let age = now.saturating_duration_since(windows.began);
         if age >= WINDOW {
@@ -56,7 +56,7 @@ impl Share {
             windows.began = now;
         }
         let callers = windows.previous.max(self.current.load(Relaxed)).max(1);
-        (self.per_second / f64::from(callers)).max(LEAST)
+        (per_second / f64::from(callers)).max(LEAST)
     }
 }
 
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn the_budget_is_parted_among_those_who_asked_lately() {
         let start = Instant::now();
-        let share = Share::new(20, start);
+        let share = Share::new(start);
         let is = |at: u64, wanted: f64| {
-            let got = share.queries_per_second(start + Duration::from_secs(at));
+            let got = share.of(20.0, start + Duration::from_secs(at));
             assert!((got - wanted).abs() < 1e-9, "{got} at {at}");
         };
         share.handed_out();
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn nobody_is_left_without_a_share() {
         let start = Instant::now();
-        let share = Share::new(20, start);
+        let share = Share::new(start);
         (0..100_000).for_each(|_| share.handed_out());
-        assert!(share.queries_per_second(start) >= LEAST);
+        assert!(share.of(20.0, start) >= LEAST);
     }
 }

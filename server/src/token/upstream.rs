@@ -10,30 +10,50 @@ use crate::config;
 /// An upstream that tokens are minted from.
 #[derive(Debug)]
 pub struct Upstream {
-    base_url: Arc<str>,
+    config: config::Upstream,
     pub(super) pool: Pool,
-    share: Share,
+    share: Arc<Share>,
 }
 
 impl Upstream {
-    /// The upstream of a configuration.
+    /// The upstream of a configuration, whose direct callers draw on `share`. Of `before`, the same
+    /// upstream in an earlier configuration, it keeps what is known of the keys.
     ///
     /// # Errors
     /// If no HTTP client can be built, as when the machine's root certificates cannot be read.
     pub fn new(
-        upstream: &config::Upstream,
-        clock: SharedClock,
-        metrics: Arc<Metrics>,
+        config: &config::Upstream,
+        share: Arc<Share>,
+        clock: &SharedClock,
+        metrics: &Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, reqwest::Error> {
-        let share = Share::new(upstream.queries_per_second, clock.now());
-        let pool = Pool::new(upstream, clock, metrics)?;
-        Ok(Self { base_url: upstream.base_url.clone(), pool, share })
+        let same_place = before.filter(|before| before.config.base_url == config.base_url);
+        let pool = Pool::new(config, clock.clone(), metrics.clone(), same_place.map(|before| &before.pool))?;
+        Ok(Self { config: config.clone(), pool, share })
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn config(&self) -> &config::Upstream {
+        &self.config
+    }
+
+    /// Who draws on its account.
+    #[must_use]
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    /// Takes out of use the keys that `successor`, the same upstream from now on, has not.
+    pub fn retire(&self, successor: Option<&Self>) {
+        self.pool.retire(successor.map(|successor| &successor.pool));
     }
 
     /// Where its tokens work: up to and with `/api/v1`.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        &self.base_url
+        &self.config.base_url
     }
 
     /// Whether any of its keys is out of quarantine.
@@ -45,12 +65,12 @@ impl Upstream {
     /// The status queries a second that one direct caller may make.
     #[must_use]
     pub fn queries_per_second(&self, now: Instant) -> f64 {
-        self.share.queries_per_second(now)
+        self.share.of(self.config.queries_per_second.into(), now)
     }
 
-    /// Brings its keys back from quarantine, for as long as it is polled.
-    pub async fn probe(self: Arc<Self>) {
-        probe::run(&self.pool).await;
+    /// Tries its quarantined keys once.
+    pub async fn probe(&self) {
+        probe::probe(&self.pool).await;
     }
 
     pub(super) fn hand_out(&self, live: Arc<Live<Minted>>) -> LiveToken {

@@ -201,3 +201,40 @@ proptest! {
         }
     }
 }
+
+/// Threads that join at once, again and again: of those that find nothing, one leads, and the others get
+/// what it minted.
+#[test]
+fn however_many_threads_join_at_once_one_mints() {
+    let threads = 4;
+    let (start, now) = (std::sync::Barrier::new(threads), Instant::now());
+    let slots: Vec<_> = (0..500).map(|_| slot()).collect();
+    let leads: usize = std::thread::scope(|scope| {
+        let joins: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut leads = 0;
+                    for slot in &slots {
+                        start.wait();
+                        match slot.join(now, None) {
+                            Join::Lead(lead) => {
+                                leads += 1;
+                                lead.succeed(token(7, now));
+                            }
+                            Join::Follow(follow) => {
+                                let outcome = futures_util::FutureExt::now_or_never(follow.outcome());
+                                // Not there yet, or the one that was minted.
+                                assert!(outcome.is_none_or(|outcome| outcome.unwrap().unwrap().value == 7));
+                            }
+                            Join::Landed(live) => assert_eq!(live.value, 7),
+                            Join::Barred(failure, _) => panic!("barred: {failure}"),
+                        }
+                    }
+                    leads
+                })
+            })
+            .collect();
+        joins.into_iter().map(|join| join.join().unwrap()).sum()
+    });
+    assert_eq!(leads, slots.len());
+}

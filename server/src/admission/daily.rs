@@ -1,0 +1,57 @@
+//! How many of a day's permits are used. A day is one of UTC.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// The permits used today: the day's number in the upper half, their count in the lower.
+#[derive(Debug, Default)]
+pub(super) struct Daily(AtomicU64);
+
+impl Daily {
+    /// Takes one of `most` permits a day, or says how long it is until the next day.
+    pub(super) fn take(&self, unix: Duration, most: u32) -> Result<(), Duration> {
+        let today = (unix.as_secs() / DAY) << 32;
+        let take = |used: u64| {
+            // A clock that is set back does not make a new day of an old one.
+            let used = used.max(today);
+            ((used & u64::from(u32::MAX)) < u64::from(most)).then_some(used + 1)
+        };
+        let until_next = || Duration::from_secs((unix.as_secs() / DAY + 1) * DAY).saturating_sub(unix);
+        self.0.fetch_update(Relaxed, Relaxed, take).map(|_| ()).map_err(|_| until_next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_its_permits_and_the_next_one_has_them_again() {
+        let (daily, noon) = (Daily::default(), Duration::from_secs(100 * DAY + DAY / 2));
+        assert_eq!([daily.take(noon, 2), daily.take(noon, 2)], [Ok(()), Ok(())]);
+        let wait = daily.take(noon, 2).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(DAY / 2));
+        assert!(daily.take(noon + wait - Duration::from_millis(1), 2).is_err(), "not a moment too early");
+        assert_eq!(daily.take(noon + wait, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_changed_quota_acts_at_once_and_without_a_reset() {
+        let (daily, noon) = (Daily::default(), Duration::from_secs(DAY / 2));
+        assert_eq!(daily.take(noon, 1), Ok(()));
+        assert!(daily.take(noon, 1).is_err());
+        assert_eq!(daily.take(noon, 2), Ok(()));
+        assert!(daily.take(noon, 1).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_nothing_away() {
+        let (daily, noon) = (Daily::default(), Duration::from_secs(9 * DAY));
+        assert_eq!(daily.take(noon, 1), Ok(()));
+        assert!(daily.take(noon - Duration::from_secs(DAY), 1).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! Reload: what the file says now becomes a site, checked and swapped in whole, or nothing changes.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::sync::Notify;
+use valet_clock::{ClockExt, SharedClock};
+
+use crate::{
+    config::{Config, Source, Unusable},
+    issue::Issue,
+    site::Site,
+    token,
+};
+
+/// How often the files are looked at. A change is applied once it has stood for two looks: a file that
+/// is being written may well read as a configuration that lacks half of its apps.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Follows a configuration.
+#[derive(Debug)]
+pub struct Reload {
+    source: Source,
+    /// What is in force.
+    applied: Config,
+    sight: Sight,
+    parts: Parts,
+    asked: Asked,
+}
+
+/// What a reload acts on.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where the site is in force.
+    pub issue: Arc<Issue>,
+    /// What new upstreams count.
+    pub token_metrics: Arc<token::Metrics>,
+    /// The time.
+    pub clock: SharedClock,
+    /// What is counted of reloads.
+    pub metrics: Metrics,
+}
+
+/// Asks for a reload now; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Asked(Arc<Notify>);
+
+impl Asked {
+    /// Reloads at once, without waiting for the files to stand still.
+    pub fn now(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What is counted of reloads.
+#[derive(Debug)]
+pub struct Metrics {
+    reloads: Family<Reloaded, Counter>,
+    applied_at: Gauge,
+}
+
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Reloaded {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { reloads: Family::default(), applied_at: Gauge::default() };
+        registry.register("config_reloads", "Reloads by outcome", metrics.reloads.clone());
+        let help = "When the configuration in force was applied, in Unix seconds";
+        registry.register("config_applied_timestamp_seconds", help, metrics.applied_at.clone());
+        metrics
+    }
+}
+
+impl Reload {
+    /// Follows `source`, of which `applied` is in force.
+    #[must_use]
+    pub fn new(source: Source, applied: Config, parts: Parts, asked: Asked) -> Self {
+        parts.applied();
+        Self { source, applied, sight: Sight::default(), parts, asked }
+    }
+
+    /// Follows it for as long as it is polled.
+    pub async fn run(mut self) {
+        let clock = self.parts.clock.clone();
+        loop {
+            let asked = tokio::select! {
+                () = self.asked.0.notified() => true,
+                () = clock.sleep(INTERVAL) => false,
+            };
+            let source = self.source.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || source.read()).await else { continue };
+            match self.sight.look(read, &self.applied, asked) {
+                Some(Ok(config)) => self.apply(config),
+                Some(Err(error)) => self.parts.failed(&error),
+                None => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, config: Config) {
+        let issue = &self.parts.issue;
+        let before = issue.site.load_full();
+        let site = Site::new(&config, &self.parts.clock, &self.parts.token_metrics, Some(&before));
+        let site = match site {
+            Ok(site) => Arc::new(site),
+            Err(error) => return self.parts.failed(&error),
+        };
+        issue.site.store(site.clone());
+        site.replaces(&before);
+        issue.cache.sweep();
+        let waits = self.applied.needs_restart(&config);
+        if !waits.is_empty() {
+            tracing::warn!(settings = waits.join(", "), "these settings change at the next start");
+        }
+        let (apps, upstreams) = (config.apps.len(), config.upstreams.len());
+        tracing::info!(apps, upstreams, "configuration reloaded");
+        self.applied = config;
+        self.parts.applied();
+    }
+}
+
+impl Parts {
+    fn applied(&self) {
+        self.metrics.reloads.get_or_create(&Reloaded { outcome: "applied" }).inc();
+        self.metrics.applied_at.set(self.clock.unix().as_secs().try_into().unwrap_or(i64::MAX));
+    }
+
+    fn failed(&self, error: &dyn std::error::Error) {
+        self.metrics.reloads.get_or_create(&Reloaded { outcome: "failed" }).inc();
+        tracing::error!(%error, "the configuration cannot be reloaded; the one in force stays");
+    }
+}
+
+/// What was seen of the files, look by look.
+#[derive(Debug, Default)]
+struct Sight {
+    /// What the last look found, if that was not what is in force.
+    found: Option<Result<Config, Unusable>>,
+    /// What was last said of a configuration that cannot be used.
+    refused: Option<Unusable>,
+}
+
+impl Sight {
+    /// What to do about what the files say now: what stood there at the last look as well, or was asked
+    /// for, is taken up; what is wrong with it is said once, and whenever somebody asks.
+    fn look(
+        &mut self,
+        read: Result<Config, Unusable>,
+        applied: &Config,
+        asked: bool,
+    ) -> Option<Result<Config, Unusable>> {
+        if !asked && read.as_ref() == Ok(applied) {
+            *self = Self::default();
+            return None;
+        }
+        if !asked && self.found.as_ref() != Some(&read) {
+            self.found = Some(read);
+            return None;
+        }
+        match read {
+            Ok(config) => {
+                *self = Self::default();
+                Some(Ok(config))
+            }
+            Err(error) if !asked && self.refused.as_ref() == Some(&error) => None,
+            Err(error) => {
+                self.refused = Some(error.clone());
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(port: u16) -> Config {
+        let text = format!(
+            "listen = \"127.0.0.1:{port}\"\n[upstreams.u]\nbase_url = \"http://localhost/api/v1\"\n\
+             keys = [{{ env = \"K\" }}]\n[apps.a]\nsecrets = [\"sha256:{:064}\"]\n",
+            1
+        );
+        Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap()
+    }
+
+    fn unusable(why: &str) -> Unusable {
+        Unusable::Unreadable { path: "valet.toml".into(), why: why.into() }
+    }
+
+    #[test]
+    fn a_change_is_taken_up_once_it_has_stood_for_a_look() {
+        let (mut sight, old) = (Sight::default(), config(1));
+        assert_eq!(sight.look(Ok(old.clone()), &old, false), None);
+        assert_eq!(sight.look(Ok(config(2)), &old, false), None);
+        assert_eq!(sight.look(Ok(config(3)), &old, false), None, "it is still being written");
+        assert_eq!(sight.look(Ok(config(3)), &old, false), Some(Ok(config(3))));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_taken_up_at_once() {
+        let (mut sight, old) = (Sight::default(), config(1));
+        assert_eq!(sight.look(Ok(config(2)), &old, true), Some(Ok(config(2))));
+        assert_eq!(sight.look(Ok(old.clone()), &old, true), Some(Ok(old.clone())));
+        assert_eq!(sight.look(Err(unusable("x")), &old, true), Some(Err(unusable("x"))));
+    }
+
+    #[test]
+    fn a_mistake_is_said_once_until_it_is_another_or_somebody_asks() {
+        let (mut sight, old) = (Sight::default(), config(1));
+        let mut look = |why: &str, asked| sight.look(Err(unusable(why)), &old, asked).is_some();
+        let said = [look("x", false), look("x", false), look("x", false), look("x", true), look("x", false)];
+        assert_eq!(said, [false, true, false, true, false]);
+        assert_eq!([look("y", false), look("y", false), look("y", false)], [false, true, false]);
+    }
+}

@@ -1,0 +1,165 @@
+//! A changed configuration is taken up whole or not at all, voids what it must, and resets nothing.
+
+use valet_demo::StackSettings;
+use valet_sandbox::{Fault, Operation};
+use valet_server::secret::AppSecret;
+
+use crate::harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly};
+
+async fn following(app: &str) -> Stage {
+    Stage::with(StackSettings { app: app.into(), follow: true, ..StackSettings::default() }).await
+}
+
+/// Has the broker reload `config`, and waits until it has.
+async fn reload(stage: &Stage, config: &str) {
+    let before = stage.metric("valet_config_reloads_total").await;
+    stage.stack.reconfigure(config, true).unwrap();
+    promptly(async { while stage.metric("valet_config_reloads_total").await == before {} }).await;
+}
+
+/// The configuration with `old` replaced.
+fn with(stage: &Stage, old: &str, new: &str) -> String {
+    assert!(stage.stack.config.contains(old), "{old} is not in {}", stage.stack.config);
+    stage.stack.config.replace(old, new)
+}
+
+async fn outcomes(stage: &Stage, outcome: &str) -> u64 {
+    let page = stage.metrics().await;
+    let line = format!("valet_config_reloads_total{{outcome=\"{outcome}\"}} ");
+    page.lines().find_map(|found| found.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_app_that_is_disabled_gets_nothing_from_then_on_and_what_it_had_is_dropped() {
+    let stage = following(UNHURRIED).await;
+    let first = stage.ask().await.token();
+    reload(&stage, &with(&stage, UNHURRIED, "enabled = false")).await;
+    for request in [stage.v1(), stage.dashscope("")] {
+        assert_eq!(answered(request).await.status, 403);
+    }
+    reload(&stage, &stage.stack.config).await;
+    assert_ne!(stage.ask().await.token(), first);
+    assert_eq!(stage.mints(), 2);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_secret_opens_nothing_from_then_on() {
+    let stage = following(UNHURRIED).await;
+    stage.ask().await.token();
+    let (old, new) = (stage.stack.secret.hash().to_string(), AppSecret::generate());
+    let both = with(&stage, &format!("\"{old}\""), &format!("\"{old}\", \"{}\"", new.hash()));
+    let ask_new = || stage.request(reqwest::Method::POST, "/v1/tokens").bearer_auth(new.expose());
+    reload(&stage, &both).await;
+    stage.ask().await.token();
+    answered(ask_new()).await.token();
+    assert_eq!(stage.mints(), 1, "a second secret takes no token away");
+    reload(&stage, &with(&stage, &old, &new.hash().to_string())).await;
+    assert_eq!(stage.ask().await.status, 401);
+    answered(ask_new()).await.token();
+    assert_eq!(stage.mints(), 2, "what may be known to the old secret's holder is not handed out again");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_with_mistakes_changes_nothing() {
+    let stage = following(UNHURRIED).await;
+    let token = stage.ask().await.token();
+    for broken in ["listen = ", "", "[apps.demo]\nsecrets = []\n"] {
+        reload(&stage, broken).await;
+        assert_eq!(stage.ask().await.token(), token, "{broken}");
+    }
+    assert_eq!((outcomes(&stage, "failed").await, outcomes(&stage, "applied").await), (3, 1));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_changed_file_is_taken_up_by_itself() {
+    let stage = following(UNHURRIED).await;
+    stage.ask().await.token();
+    stage.stack.reconfigure(&with(&stage, UNHURRIED, "enabled = false"), false).unwrap();
+    promptly(async {
+        while stage.ask().await.status != 403 {
+            stage.clock.advance(SECOND * 5);
+        }
+    })
+    .await;
+    assert_eq!(outcomes(&stage, "applied").await, 2);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_in_its_file_without_a_restart() {
+    let stage = following(UNHURRIED).await;
+    let file = stage.stack.folder().join("key");
+    std::fs::write(&file, &stage.stack.sandbox_key).unwrap();
+    let with_file = with(&stage, "env = \"DASHSCOPE_API_KEY_0\"", &format!("file = {file:?}"));
+    reload(&stage, &with_file).await;
+    let first = stage.ask().await.token();
+    stage.stack.sandbox.add_key("default", "sk-rotated");
+    std::fs::write(&file, "sk-rotated\n").unwrap();
+    reload(&stage, &with_file).await;
+    let second = stage.ask().await.token();
+    assert_ne!(first, second);
+    let keys: Vec<_> = stage.stack.sandbox.journal().into_iter().filter_map(|entry| entry.key).collect();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1]);
+    let page = stage.metrics().await;
+    let usable: Vec<_> = page.lines().filter(|line| line.starts_with("valet_key_usable{")).collect();
+    assert!(usable.len() == 1 && usable[0].ends_with(" 1"), "{usable:?}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_quarantined_key_stays_so_across_a_reload() {
+    let stage = following(UNHURRIED).await;
+    stage.stack.sandbox.revoke_key(&stage.stack.sandbox_key);
+    assert_eq!(stage.ask().await.status, 503);
+    reload(&stage, &with(&stage, "[upstreams.sandbox]", "[upstreams.sandbox]\nqueries_per_second = 7")).await;
+    stage.clock.advance(SECOND * 2);
+    assert_eq!(stage.ask().await.status, 503);
+    assert_eq!(stage.mints(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_changes_no_token_takes_none_away_and_resets_no_limit() {
+    let stage = following("rate = { per_second = 1, burst = 2 }").await;
+    let token = stage.ask().await.token();
+    reload(&stage, &with(&stage, "burst = 2", "burst = 3")).await;
+    assert_eq!(stage.ask().await.token(), token);
+    assert_eq!(stage.ask().await.token(), token);
+    assert_eq!(stage.ask().await.status, 429, "one of three was used before the reload");
+    assert_eq!(stage.mints(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_wait_while_the_policy_changes_are_answered_by_the_new_one() {
+    let stage = following(UNHURRIED).await;
+    stage.stack.sandbox.script(Fault::on(Operation::Mint).delay(SECOND / 2));
+    let waiting: Vec<_> = (0..20).map(|_| stage.asking()).collect();
+    stage.waiting(19).await;
+    stage.upstream_asleep().await;
+    let longer = format!("{UNHURRIED}\nlifetime = 300");
+    reload(&stage, &with(&stage, UNHURRIED, &longer)).await;
+    stage.clock.advance(SECOND / 2);
+    let mut answers: Vec<Answer> = Vec::new();
+    for waiting in waiting {
+        answers.push(promptly(waiting).await.unwrap());
+    }
+    assert!(answers.iter().all(|answer| answer.expires_in() > 290), "{:?}", answers[0]);
+    assert_eq!(stage.mints(), 2, "one that was dropped, and one for all");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_app_is_unknown_and_another_takes_its_place() {
+    let stage = following(UNHURRIED).await;
+    stage.ask().await.token();
+    reload(&stage, &with(&stage, "[apps.demo]", "[apps.other]")).await;
+    assert_eq!(stage.ask().await.status, 401);
+    answered(stage.dashscope("")).await.token();
+    assert_eq!(stage.mints(), 2, "its token is not the other's");
+    stage.stop().await;
+}
