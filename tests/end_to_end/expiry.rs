@@ -6,7 +6,10 @@ use serde_json::json;
 use valet_clock::Clock;
 use valet_sandbox::{Fault, Operation};
 
-use crate::harness::{SECOND, Stage, promptly};
+use crate::{
+    harness::{SECOND, Stage, promptly},
+    wire::Wire,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -43,6 +46,26 @@ async fn a_dying_token_is_not_handed_out_though_its_successor_is_late() {
     let late = promptly(late).await.unwrap();
     assert!(late.token() != first);
     assert_eq!(late.expires_in(), 58);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_body_took_its_while_gets_a_token_that_lives_by_then() {
+    let stage = Stage::new().await;
+    let first = stage.ask().await.token();
+    stage.clock.advance(SECOND * 57);
+    let mut wire = Wire::to(stage.stack.broker_addr).await;
+    let credential = format!("Authorization: Bearer {}\r\n", stage.stack.secret.expose());
+    let head = "POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\nExpect: 100-continue\r\n";
+    wire.send(format!("{head}{credential}\r\n")).await;
+    // Said once the body is waited for.
+    assert_eq!(wire.line().await, "HTTP/1.1 100 Continue");
+    assert_eq!(wire.line().await, "");
+    stage.clock.advance(SECOND * 2);
+    wire.send("{}").await;
+    let answer = wire.answer().await;
+    assert!(answer.contains("\"expires_in\":60") && !answer.contains(&first), "{answer}");
     stage.stop().await;
 }
 

@@ -65,6 +65,31 @@ async fn the_second_signal_cuts_off_what_is_in_hand() {
 }
 
 #[tokio::test]
+async fn a_lame_duck_takes_requests_until_load_balancers_have_noticed() {
+    let config = "[bounds]\nlame_duck_seconds = 10".into();
+    let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
+    stage.stack.shut_down();
+    promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
+    stage.ask().await.token();
+    stage.clock.advance(SECOND * 9);
+    stage.ask().await.token();
+    stage.clock.advance(SECOND);
+    refuses_connections(&stage).await;
+    assert_eq!(stage.stop().await.drained, Drained::Whole);
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_load_balancers() {
+    let config = "[bounds]\nlame_duck_seconds = 600".into();
+    let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
+    stage.stack.shut_down();
+    promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
+    stage.stack.shut_down();
+    refuses_connections(&stage).await;
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn what_outlasts_the_drain_is_cut_off() {
     let config = "[bounds]\ndrain_seconds = 2".into();
     let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
