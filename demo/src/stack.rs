@@ -66,6 +66,8 @@ pub struct StackSettings {
     pub sandbox: valet_sandbox::Settings,
     /// Configuration of the broker at the top of the file, such as `[bounds]`.
     pub config: String,
+    /// Settings of the audit trail, instead of a file in the stack's folder.
+    pub audit: String,
     /// Settings of the upstream.
     pub upstream: String,
     /// Further keys of the upstream, to be tried after the sandbox's first.
@@ -126,7 +128,7 @@ impl Stack {
     /// # Errors
     /// If one of them cannot be started.
     pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
-        let StackSettings { clocks, sandbox, config, upstream, spare_keys, app, follow } = settings;
+        let StackSettings { clocks, sandbox, config, audit, upstream, spare_keys, app, follow } = settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
         let sandbox_key = sandbox.api_key().expose_secret().to_owned();
@@ -143,12 +145,15 @@ impl Stack {
             .collect();
         let listed: Vec<String> = keys.iter().map(|(name, _)| format!("{{ env = {name:?} }}")).collect();
         let (secret, folder) = (AppSecret::generate(), TempDir::new()?);
+        let audit = match audit.as_str() {
+            "" => format!("path = {:?}", folder.path().join("audit.jsonl")),
+            settings => settings.to_owned(),
+        };
         let config = format!(
             "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
-             [audit]\npath = {:?}\n\
+             [audit]\n{audit}\n\
              [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{}]\n{upstream}\n\
              [apps.{APP}]\nmode = \"direct\"\nsecrets = [\"{}\"]\n{app}\n",
-            folder.path().join("audit.jsonl"),
             listed.join(", "),
             secret.hash(),
         );
@@ -254,7 +259,7 @@ impl Stack {
 pub struct Remains {
     /// How the broker's stop went.
     pub drained: Drained,
-    /// The lines of its audit trail.
+    /// The decisions in its audit trail.
     pub audit: Vec<BTreeMap<String, serde_json::Value>>,
 }
 
@@ -268,5 +273,7 @@ impl Remains {
 
 fn read_lines(path: &Path) -> Vec<BTreeMap<String, serde_json::Value>> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).expect("an audit line is JSON")).collect()
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("an audit line is JSON"));
+    // Decisions alone: what else there is has a kind.
+    lines.filter(|line: &BTreeMap<_, _>| !line.contains_key("kind")).collect()
 }

@@ -4,13 +4,13 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
+use tokio::{sync::broadcast, task::JoinSet};
 use tokio_util::task::TaskTracker;
 use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
     admission::{Gate, Subjects},
-    audit::{Trail, Writer},
+    audit::{self, Event, Trail, Writer},
     config::{Config, Source},
     http::{self, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
@@ -19,7 +19,7 @@ use crate::{
     request_id::RequestIds,
     site::Site,
     telemetry::IssueMetrics,
-    token::{self, Cache},
+    token::{self, Cache, KeyChange},
 };
 
 /// A broker whose addresses are bound and whose parts are made; [`run`](Broker::run) serves.
@@ -50,8 +50,8 @@ pub enum Failed {
         source: io::Error,
     },
     /// The audit trail cannot be opened.
-    #[error("cannot open the audit trail: {0}; make audit.path a file that the broker may append to")]
-    Audit(#[source] io::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
     /// No HTTP client can be built.
     #[error(
         "cannot make an HTTPS client: {0}; are the root certificates installed (package ca-certificates)?"
@@ -87,7 +87,10 @@ impl Broker {
         let mut registry = Registry::with_prefix("valet");
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
         let site = Site::new(&config, &clock, &token_metrics, None)?;
-        let (trail, writer) = Trail::open(&config.audit).map_err(Failed::Audit)?;
+        let request_ids = RequestIds::new();
+        let audit_metrics = audit::Metrics::register(&mut registry);
+        let (trail, writer) =
+            Trail::open(&config.audit, &request_ids.instance(), clock.clone(), audit_metrics)?;
         let issue = Issue {
             site: ArcSwap::from_pointee(site),
             subjects: Subjects::new(),
@@ -102,7 +105,7 @@ impl Broker {
             bounds: config.bounds,
             trusted_proxies: config.trusted_proxies,
             readiness: Readiness::default(),
-            request_ids: RequestIds::new(),
+            request_ids,
         };
         let reload_metrics = reload::Metrics::register(&mut registry);
         let reload = None;
@@ -148,6 +151,7 @@ impl Broker {
     pub async fn run(self, shutdown: Shutdown) -> Result<Drained, Failed> {
         let (readiness, connections) = (self.doors.readiness.clone(), TaskTracker::new());
         let (issue, bounds) = (self.doors.issue.clone(), self.config.bounds);
+        let stopping = issue.clone();
         let routes = Routes::new(Arc::new(self.doors));
         let mut tasks = JoinSet::new();
         let tls = self.config.tls.is_some().then(|| http::acceptor(&issue));
@@ -157,6 +161,8 @@ impl Broker {
             tasks.spawn(listener.serve(page, None, shutdown.clone(), connections.clone()));
         }
         let mut upkeep = JoinSet::new();
+        issue.event(Event::Start { version: env!("CARGO_PKG_VERSION") });
+        upkeep.spawn(record_key_changes(issue.clone(), self.token_metrics.key_changes()));
         upkeep.spawn(probe(issue.clone()));
         if let Some((source, asked)) = self.reload {
             let (token_metrics, metrics) = (self.token_metrics, self.reload_metrics);
@@ -169,6 +175,7 @@ impl Broker {
             Some(ended) = upkeep.join_next() => ended,
         };
         readiness.drain();
+        stopping.event(Event::Stop);
         let lame_duck = if ended.is_ok() { bounds.lame_duck_time } else { Duration::ZERO };
         shutdown.begin(lame_duck, &self.clock).await;
         // Once the listeners have ended, every connection that was accepted is among the tracked.
@@ -193,6 +200,18 @@ async fn probe(issue: Arc<Issue>) {
         issue.clock.sleep(token::PROBE_INTERVAL).await;
         for upstream in &issue.site.load_full().upstreams {
             upstream.probe().await;
+        }
+    }
+}
+
+/// Records what becomes of upstream keys, for as long as it is polled.
+async fn record_key_changes(issue: Arc<Issue>, mut changes: broadcast::Receiver<KeyChange>) {
+    loop {
+        match changes.recv().await {
+            Ok(KeyChange { upstream, key, state }) => issue.event(Event::Key { upstream, key, state }),
+            // More at once than anyone can read: the metric has the latest of each.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }

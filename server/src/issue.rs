@@ -9,7 +9,7 @@ use valet_clock::SharedClock;
 
 use crate::{
     admission::{self, Gate, LimitReached, Subjects},
-    audit::{Door, Record, Trail},
+    audit::{Door, Event, Record, Trail},
     identity::{Credential, Unidentified},
     policy::{Denial, TokenRequest},
     request_id::RequestId,
@@ -76,6 +76,9 @@ pub enum Refusal {
     /// A limit is reached.
     #[error(transparent)]
     Limited(#[from] LimitReached),
+    /// The decision could not be recorded, and the operator wants none that is not.
+    #[error("the audit trail cannot be written")]
+    Unrecorded,
     /// The upstream gave none.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -186,6 +189,11 @@ impl Issue {
         response
     }
 
+    /// Records what happened to the broker itself.
+    pub fn event(&self, event: Event) {
+        self.trail.event(event, self.clock.unix());
+    }
+
     /// The path of a request: identity, policy, admission, token. A hit never awaits.
     async fn decide<'s>(&self, site: &'s Site, ask: &Ask, noted: &mut Noted) -> Result<Issued<'s>, Refusal> {
         // Not the time of the arrival: the body may have taken its while.
@@ -201,9 +209,13 @@ impl Issue {
         let entry = site.entry(&caller);
         let grant = entry.policy.decide(caller, &ask.request)?;
         noted.subject = grant.subject().map(str::to_owned);
+        if !self.trail.accepts() {
+            return Err(Refusal::Unrecorded);
+        }
         let times = admission::Now { instant: now, unix: self.clock.unix() };
         let admitted = admission::admit(grant, &entry.limits, &self.subjects, times)?;
         let upstream_use = admitted.into_upstream_use();
+        noted.lifetime = Some(upstream_use.lifetime.seconds());
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream };
         let (token, now) = match self.cache.peek(source, &upstream_use, now) {
@@ -237,7 +249,10 @@ impl Issue {
             app: noted.app,
             subject: noted.subject,
             client_reference_id: noted.client_reference_id,
+            reason: decided.err().and_then(Refusal::detail),
+            lifetime: noted.lifetime,
             expires_in,
+            token: decided.ok().map(|issued| issued.token.sha256()),
             upstream_key,
             upstream_request_id,
         });
@@ -250,6 +265,7 @@ struct Noted {
     app: Option<Arc<str>>,
     subject: Option<String>,
     client_reference_id: Option<String>,
+    lifetime: Option<u32>,
 }
 
 impl Refusal {
@@ -264,7 +280,17 @@ impl Refusal {
             Self::Unidentified(Unidentified::Disabled(_)) => "app_disabled",
             Self::Denied(_) => "denied",
             Self::Limited(_) => "rate_limited",
+            Self::Unrecorded => "unrecorded",
             Self::Failed(failure) => failure.kind.name(),
+        }
+    }
+
+    /// Which of several reasons, where the word alone does not say.
+    fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::Denied(denial) => Some(denial.name()),
+            Self::Limited(reached) => Some(reached.limit),
+            _ => None,
         }
     }
 }

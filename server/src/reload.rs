@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
+    audit::Event,
     config::{Config, Source, Unusable},
     issue::Issue,
     site::Site,
@@ -130,11 +131,13 @@ impl Reload {
 
 impl Parts {
     fn applied(&self) {
+        self.issue.event(Event::Reload { applied: true });
         self.metrics.reloads.get_or_create(&Reloaded { outcome: "applied" }).inc();
         self.metrics.applied_at.set(self.clock.unix().as_secs().try_into().unwrap_or(i64::MAX));
     }
 
     fn failed(&self, error: &dyn std::error::Error) {
+        self.issue.event(Event::Reload { applied: false });
         self.metrics.reloads.get_or_create(&Reloaded { outcome: "failed" }).inc();
         tracing::error!(%error, "the configuration cannot be reloaded; the one in force stays");
     }

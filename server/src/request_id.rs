@@ -19,6 +19,12 @@ impl RequestIds {
         Self { process: fastrand::u32(..), next: AtomicU64::new(1) }
     }
 
+    /// What they all begin with: the name of this process.
+    #[must_use]
+    pub fn instance(&self) -> String {
+        format!("{:08x}", self.process)
+    }
+
     /// The next id.
     pub fn next(&self) -> RequestId {
         RequestId { process: self.process, number: self.next.fetch_add(1, Relaxed) }

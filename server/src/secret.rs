@@ -114,6 +114,47 @@ impl fmt::Debug for SecretHash {
     }
 }
 
+/// The key that an audit trail is signed with.
+#[derive(Clone)]
+pub struct AuditKey(SecretString);
+
+impl AuditKey {
+    /// The fewest and the most characters it may have.
+    pub const LENGTHS: std::ops::RangeInclusive<usize> = 32..=1024;
+
+    /// A new key from the system's random source.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).expect("the system's random source works");
+        Self(HEXLOWER.encode(&bytes).into())
+    }
+
+    /// `None` if it is too short to be random enough, or too long to be a key.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::LENGTHS.contains(&text.len()).then(|| Self(text.into()))
+    }
+
+    /// The key itself, for whoever signs.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for AuditKey {
+    fn eq(&self, other: &Self) -> bool {
+        sha256(self.expose().as_bytes()) == sha256(other.expose().as_bytes())
+    }
+}
+
+impl fmt::Debug for AuditKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuditKey(…)")
+    }
+}
+
 /// The secret of an upstream key (`sk-…`) or of an upstream token (`st-…`): a bearer for DashScope.
 #[derive(Clone)]
 pub struct Bearer(SecretString);

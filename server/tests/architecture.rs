@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["audit"]),
     ("site", &["admission", "config", "identity", "policy", "token"]),
     ("issue", &["admission", "audit", "identity", "policy", "request_id", "site", "telemetry", "token"]),
-    ("reload", &["config", "issue", "site", "token"]),
+    ("reload", &["audit", "config", "issue", "site", "token"]),
     ("lifecycle", &[]),
     ("http", &["audit", "config", "identity", "issue", "lifecycle", "policy", "request_id", "token"]),
     (

@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use valet_demo::{APP, StackSettings};
 use valet_sandbox::{Fault, Operation, Settings};
-use valet_server::secret::AppSecret;
+use valet_server::{config::AuditKey, secret::AppSecret};
 
-use crate::harness::{SECOND, Stage, answered};
+use crate::harness::{SECOND, Stage, answered, promptly};
 
 #[tokio::test]
 async fn every_decision_has_its_line() {
@@ -58,7 +58,7 @@ async fn every_decision_has_its_line() {
             assert_eq!(line.get("expires_in"), answer.json().get("expires_in"));
         }
         let mut line = line.clone();
-        for varies in ["request_id", "peer", "upstream_request_id"] {
+        for varies in ["request_id", "peer", "token", "upstream_request_id"] {
             line.entry(varies.into()).and_modify(|value| *value = Value::from("[…]"));
         }
         writeln!(shown, "{}", json!(line)).unwrap();
@@ -77,4 +77,62 @@ async fn a_decision_that_took_long_says_how_long() {
     let remains = stage.stop().await;
     assert_eq!(remains.audit[0]["latency_us"], 500_000);
     assert_eq!(remains.audit[0]["app"], APP);
+}
+
+#[tokio::test]
+async fn the_trail_of_a_broker_is_whole_and_tells_what_became_of_it() {
+    let stage = Stage::with(StackSettings { follow: true, ..StackSettings::default() }).await;
+    let (first, again) = (stage.ask().await, stage.ask().await);
+    assert_eq!(first.token(), again.token());
+    stage.stack.reconfigure("no configuration", true).unwrap();
+    promptly(async { while stage.metric("valet_config_reloads_total").await < 2 {} }).await;
+    stage.stack.sandbox.revoke_key(&stage.stack.sandbox_key);
+    stage.clock.advance(SECOND * 30);
+    stage.ask().await.token();
+    stage.mints_ended(2).await;
+    stage.metric_is("valet_key_usable", 0).await;
+    let path = stage.stack.audit_path();
+    let key = std::fs::read_to_string(valet_server::audit::key_beside(&path)).unwrap();
+    // The stack's folder goes with it.
+    let kept = tempfile::tempdir().unwrap();
+    let copy = kept.path().join("audit.jsonl");
+    std::fs::hard_link(&path, &copy).unwrap();
+    let remains = stage.stop().await;
+    assert_eq!(remains.audit[0]["token"], remains.audit[1]["token"], "the same token has the same name");
+    assert!(!remains.audit[0]["token"].as_str().unwrap().contains(&first.token()));
+    let report =
+        valet_server::audit::verify(std::slice::from_ref(&copy), &AuditKey::parse(key.trim()).unwrap())
+            .unwrap();
+    assert_eq!(report.findings, []);
+    assert!(report.closed);
+    let text = std::fs::read_to_string(copy).unwrap();
+    let kinds: Vec<String> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().map(str::to_owned))
+        .filter(|kind| kind != "chain")
+        .collect();
+    assert_eq!(kinds, ["open", "start", "reload", "reload", "key", "stop", "close"]);
+}
+
+#[tokio::test]
+async fn no_token_is_handed_out_that_cannot_be_recorded_if_the_operator_says_so() {
+    let audit = "path = \"/dev/full\"\non_failure = \"refuse\"".into();
+    let stage = Stage::with(StackSettings { audit, ..StackSettings::default() }).await;
+    promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
+    assert_eq!(stage.page("/readyz").await.text, r#"{"status":"audit_trail_failing"}"#);
+    assert_eq!(stage.ask().await.refusal(), (503, "unrecorded".into(), Some(1)));
+    assert_eq!(answered(stage.dashscope("")).await.status, 503);
+    assert_eq!(stage.mints(), 0);
+    assert!(stage.metric("valet_audit_lost_total").await > 0);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_audit_trail_that_fails_only_alarms_by_default() {
+    let audit = "path = \"/dev/full\"".into();
+    let stage = Stage::with(StackSettings { audit, ..StackSettings::default() }).await;
+    promptly(async { while stage.metric("valet_audit_failing").await != 1 {} }).await;
+    stage.ask().await.token();
+    assert_eq!(stage.page("/readyz").await.status, 200);
+    stage.stop().await;
 }

@@ -129,7 +129,7 @@ impl Stage {
         self.metric_is("valet_coalesced_waits_total", count).await;
     }
 
-    async fn metric_is(&self, name: &str, count: u64) {
+    pub(crate) async fn metric_is(&self, name: &str, count: u64) {
         promptly(async { while self.metric(name).await < count {} }).await;
         assert_eq!(self.metric(name).await, count, "{name}");
     }

@@ -27,8 +27,14 @@ pub struct Record {
     pub subject: Option<String>,
     /// The caller's own word for it.
     pub client_reference_id: Option<String>,
+    /// Which of several reasons the outcome has, if it has several.
+    pub reason: Option<&'static str>,
+    /// The class of lifetime that was granted, in seconds.
+    pub lifetime: Option<u32>,
     /// The life that the token had left, in whole seconds.
     pub expires_in: Option<u64>,
+    /// The SHA-256 of the token that was handed out; its line has a name made of it.
+    pub token: Option<[u8; 32]>,
     /// The id of the upstream key it was minted from.
     pub upstream_key: Option<Arc<str>>,
     /// The upstream's request id of the mint or of its refusal.
@@ -56,12 +62,12 @@ impl Door {
 }
 
 impl Record {
-    /// Appends its JSON line.
+    /// Appends its JSON line, in which the token that was handed out is called `token`.
     ///
     /// Written field by field, since at every hit a line is written: a general serializer takes four
     /// times as long. Strings of ours (names, ids, addresses) are plain by construction; what a caller
     /// chose goes through the serializer.
-    pub(super) fn write_line(&self, line: &mut Vec<u8>) {
+    pub(super) fn write_line(&self, token: Option<&str>, line: &mut Vec<u8>) {
         line.extend_from_slice(b"{\"time\":");
         number(line, self.time.as_secs());
         line.push(b'.');
@@ -75,6 +81,9 @@ impl Record {
         name(line, "status");
         number(line, self.status.into());
         plain(line, "outcome", self.outcome);
+        if let Some(reason) = self.reason {
+            plain(line, "reason", reason);
+        }
         name(line, "latency_us");
         number(line, u64::try_from(self.latency.as_micros()).unwrap_or(u64::MAX));
         if let Some(app) = &self.app {
@@ -86,9 +95,18 @@ impl Record {
         if let Some(reference) = &self.client_reference_id {
             chosen(line, "client_reference_id", reference);
         }
+        if let Some(seconds) = self.lifetime {
+            // The only mode that there is.
+            plain(line, "mode", "direct");
+            name(line, "lifetime");
+            number(line, seconds.into());
+        }
         if let Some(seconds) = self.expires_in {
             name(line, "expires_in");
             number(line, seconds);
+        }
+        if let Some(token) = token {
+            plain(line, "token", token);
         }
         if let Some(key) = &self.upstream_key {
             plain(line, "upstream_key", key);
@@ -146,7 +164,10 @@ mod tests {
             app: Some("acme".into()),
             subject: None,
             client_reference_id: None,
+            reason: None,
+            lifetime: Some(60),
             expires_in: Some(57),
+            token: None,
             upstream_key: Some("9df37f5e".into()),
             upstream_request_id: None,
         }
@@ -154,7 +175,7 @@ mod tests {
 
     fn parsed(record: &Record) -> Value {
         let mut line = Vec::new();
-        record.write_line(&mut line);
+        record.write_line(Some("0a1b"), &mut line);
         assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1, "a record is one line");
         serde_json::from_slice(&line).expect("a record is JSON")
     }
@@ -165,7 +186,7 @@ mod tests {
         let wanted = json!({
             "time": 1_744_080_369.007, "request_id": record.request_id.to_string(), "door": "v1",
             "peer": "[::1]:4000", "status": 200, "outcome": "issued", "latency_us": 15, "app": "acme",
-            "expires_in": 57, "upstream_key": "9df37f5e",
+            "mode": "direct", "lifetime": 60, "expires_in": 57, "token": "0a1b", "upstream_key": "9df37f5e",
         });
         assert_eq!(parsed(&record), wanted);
     }

@@ -1,41 +1,81 @@
 //! A bounded queue of records, and the thread that writes them in batches.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Write},
+    fs, io,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::Duration,
 };
 
-use super::Record;
-use crate::config::AuditTarget;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use valet_clock::SharedClock;
 
-/// Records that may wait for the writer; beyond it they are counted as lost.
-const CAPACITY: usize = 65_536;
+use super::{
+    Event, Record,
+    chain::Keys,
+    sink::{LogFile, Sink},
+    writer,
+};
+use crate::config::{Audit, AuditKey};
 
-/// After the first record of a batch the writer lingers so long for more, so that a busy broker
-/// writes hundreds at once. Real time on purpose: nothing that is decided depends on it.
-const LINGER: Duration = Duration::from_millis(50);
+/// Entries that may wait for the writer; beyond it they are counted as lost.
+pub(super) const CAPACITY: usize = 65_536;
 
 /// Takes records; clones share one queue.
 #[derive(Clone, Debug)]
-pub struct Trail(Arc<Shared>);
+pub struct Trail(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
-    filled: Condvar,
-    lost: AtomicU64,
+pub(super) struct Shared {
+    pub(super) queue: Mutex<Queue>,
+    pub(super) filled: Condvar,
+    /// Entries that found no room, or could not be written, and that no line has told of yet.
+    pub(super) lost: AtomicU64,
+    /// Whether the last write failed, or the writer is gone.
+    pub(super) failing: AtomicBool,
+    pub(super) metrics: Metrics,
+    refuses: bool,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    records: Vec<Record>,
-    closed: bool,
+pub(super) struct Queue {
+    pub(super) entries: Vec<Entry>,
+    pub(super) closed: bool,
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Decision(Record),
+    Event(Event, Duration),
+}
+
+/// What is counted of the trail.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) lost: Counter,
+    pub(super) failing: Gauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self { lost: Counter::default(), failing: Gauge::default() };
+        registry.register("audit_lost", "Audit records that were lost", metrics.lost.clone());
+        let help = "Whether the audit trail cannot be written";
+        registry.register("audit_failing", help, metrics.failing.clone());
+        metrics
+    }
 }
 
 /// The writing thread; dropped without [`close`](Writer::close), it ends without having written all.
@@ -45,37 +85,101 @@ pub struct Writer {
     thread: thread::JoinHandle<()>,
 }
 
+/// Why a trail cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The trail's file.
+    #[error("cannot open the audit trail {}: {source}; make audit.path a file that the broker may append to", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The key beside it.
+    #[error("cannot make or read the audit key {}: {source}; name one with audit.key", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The thread that writes.
+    #[error("cannot start the audit writer: {0}")]
+    Thread(#[from] io::Error),
+}
+
 impl Trail {
-    /// Opens `target` and starts its writer.
+    /// Opens the trail of a configuration and starts its writer. `instance` names this start of the
+    /// broker: request ids begin with it.
+    ///
+    /// A trail in a file is always chained: without a key of the configuration by one that is made beside
+    /// it. On standard output, or into a pipe, it is chained only by a key of the configuration.
     ///
     /// # Errors
-    /// If the file cannot be opened for appending.
-    pub fn open(target: &AuditTarget) -> io::Result<(Self, Writer)> {
-        let sink: Box<dyn Write + Send> = match target {
-            AuditTarget::Stdout => Box::new(io::stdout()),
-            AuditTarget::File(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+    /// If the file or the key cannot be opened.
+    pub fn open(
+        audit: &Audit,
+        instance: &str,
+        clock: SharedClock,
+        metrics: Metrics,
+    ) -> Result<(Self, Writer), OpenError> {
+        let mut key = audit.key.clone();
+        let sink = match &audit.path {
+            None => Sink::Stdout,
+            Some(path) => {
+                let opened = LogFile::open(path, audit.rotation, clock.unix());
+                let log = opened.map_err(|source| OpenError::File { path: path.clone(), source })?;
+                if key.is_none() && log.is_file() {
+                    let path = key_beside(path);
+                    key = Some(made_key(&path).map_err(|source| OpenError::Key { path, source })?);
+                }
+                Sink::File(log)
+            }
         };
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), filled: Condvar::new(), lost: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            lost: AtomicU64::new(0),
+            failing: AtomicBool::new(false),
+            metrics,
+            refuses: audit.refuse,
+        });
+        let writing = writer::Writing::new(sink, key.as_ref().map(Keys::of), instance, clock);
         let thread = {
             let shared = shared.clone();
-            thread::Builder::new().name("audit".into()).spawn(move || write(&shared, sink))?
+            thread::Builder::new().name("audit".into()).spawn(move || writer::run(&shared, writing))?
         };
         Ok((Self(shared.clone()), Writer { shared, thread }))
     }
 
     /// Records a decision; never waits for the disk.
     pub fn record(&self, record: Record) {
+        self.push(Entry::Decision(record));
+    }
+
+    /// Records an event of `time`, in Unix time.
+    pub fn event(&self, event: Event, time: Duration) {
+        self.push(Entry::Event(event, time));
+    }
+
+    /// Whether a token may be handed out: one that would not be recorded may not, if the operator says so.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        !self.0.refuses || !(self.0.failing.load(Relaxed) || self.0.lost.load(Relaxed) > 0)
+    }
+
+    fn push(&self, entry: Entry) {
         let mut queue = self.0.lock();
-        if queue.records.len() >= CAPACITY {
+        if queue.entries.len() >= CAPACITY {
             drop(queue);
-            self.0.lost.fetch_add(1, Relaxed);
+            self.0.lose(1);
             return;
         }
-        queue.records.push(record);
-        let count = queue.records.len();
+        queue.entries.push(entry);
+        let count = queue.entries.len();
         drop(queue);
-        // The writer waits for a first record, then for half a queue or the end of its linger.
+        // The writer waits for a first entry, then for half a queue or the end of its linger.
         if count == 1 || count == CAPACITY / 2 {
             self.0.filled.notify_one();
         }
@@ -87,57 +191,49 @@ impl Writer {
     pub fn close(self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
-        if self.thread.join().is_err() {
-            tracing::error!("the audit writer panicked; the trail is incomplete");
-        }
+        // A panic of the thread was noticed when it happened.
+        let _ = self.thread.join();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("no code panics while it holds the audit queue")
     }
 
-    /// The next batch and whether the trail is closed; an empty batch only then.
-    fn next(&self, batch: &mut Vec<Record>) -> bool {
-        let idle = |queue: &mut Queue| queue.records.is_empty() && !queue.closed;
-        let poisoned = "no code panics while it holds the audit queue";
-        let queue = self.filled.wait_while(self.lock(), idle).expect(poisoned);
-        let lingering = |queue: &mut Queue| queue.records.len() < CAPACITY / 2 && !queue.closed;
-        let (mut queue, _) = self.filled.wait_timeout_while(queue, LINGER, lingering).expect(poisoned);
-        // The emptied batch goes back in: both keep the room they have grown to.
-        std::mem::swap(batch, &mut queue.records);
-        queue.closed
+    pub(super) fn lose(&self, count: u64) {
+        self.lost.fetch_add(count, Relaxed);
+        self.metrics.lost.inc_by(count);
+    }
+
+    pub(super) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Relaxed);
+        self.metrics.failing.set(failing.into());
     }
 }
 
-fn write(shared: &Shared, mut sink: Box<dyn Write + Send>) {
-    let (mut batch, mut text, mut failing) = (Vec::new(), Vec::new(), false);
-    loop {
-        let closed = shared.next(&mut batch);
-        let count = batch.len() as u64;
-        for record in batch.drain(..) {
-            record.write_line(&mut text);
+/// Where the key of a trail in a file is, if the configuration names none.
+#[must_use]
+pub fn key_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".key");
+    name.into()
+}
+
+/// The key in a file, which is made if it is not there.
+fn made_key(path: &Path) -> io::Result<AuditKey> {
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(mut file) => {
+            let key = AuditKey::generate();
+            file.write_all(key.expose().as_bytes())?;
+            file.sync_all()?;
+            Ok(key)
         }
-        let written = sink.write_all(&text).and_then(|()| sink.flush());
-        text.clear();
-        match &written {
-            Err(error) if !failing => tracing::error!(%error, "the audit trail cannot be written"),
-            Ok(()) if failing => tracing::info!("the audit trail is written again"),
-            _ => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let text = fs::read_to_string(path)?;
+            AuditKey::parse(text.trim()).ok_or_else(|| io::Error::other("it holds no key of 32 characters"))
         }
-        if written.is_err() {
-            shared.lost.fetch_add(count, Relaxed);
-            // The line that broke off stands alone.
-            text.push(b'\n');
-        }
-        failing = written.is_err();
-        let lost = shared.lost.swap(0, Relaxed);
-        if lost > 0 {
-            tracing::error!(lost, "audit records are lost");
-        }
-        if closed && shared.lock().records.is_empty() {
-            return;
-        }
+        Err(error) => Err(error),
     }
 }

@@ -5,6 +5,8 @@ use std::{cell::RefCell, fmt, ops::RangeInclusive};
 
 use toml::{Table, Value};
 
+use super::Environment;
+
 /// One thing that is wrong with a configuration, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -236,6 +238,35 @@ impl<'m> Fields<'m> {
             }
         }
         tables
+    }
+
+    /// A secret from an environment variable or a file, with the field that names it; one that stands in
+    /// the configuration itself is refused.
+    pub(super) fn secret(&mut self, environment: &Environment) -> Option<(&'static str, String)> {
+        let (env, file) = (self.string("env"), self.string("file"));
+        if self.string("value").is_some() {
+            self.mistake("value", "a key in the configuration is a key in its backups: use env or file");
+        }
+        match (env, file) {
+            (Some(name), None) => {
+                let text = environment.get(&name).map(str::to_owned);
+                if text.is_none() {
+                    self.mistake("env", format!("the environment variable {name} is not set"));
+                }
+                text.map(|text| ("env", text))
+            }
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(("file", text)),
+                Err(error) => {
+                    self.mistake("file", format!("{path} cannot be read: {error}"));
+                    None
+                }
+            },
+            _ => {
+                self.mistake("", "must have either env (a variable's name) or file (a path)");
+                None
+            }
+        }
     }
 
     /// Ends the table: every field that was not taken is a mistake.

@@ -25,6 +25,7 @@ pub use self::{
     source::{Source, Unusable},
     tls::Tls,
 };
+pub use crate::secret::AuditKey;
 use crate::secret::{Bearer, SecretHash};
 
 /// A checked configuration.
@@ -45,7 +46,7 @@ pub struct Config {
     /// How often requests of an address may fail to prove anybody.
     pub failures_per_address: Quota,
     /// Where decisions are recorded.
-    pub audit: AuditTarget,
+    pub audit: Audit,
     /// The most upstream tokens kept at once.
     pub max_cached_tokens: u64,
     /// The upstreams; at least one.
@@ -73,13 +74,26 @@ pub struct Bounds {
     pub drain_time: Duration,
 }
 
-/// Where the audit trail goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// Standard output.
-    Stdout,
-    /// Appended to a file.
-    File(PathBuf),
+/// The audit trail.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Audit {
+    /// The file it is appended to; standard output if `None`.
+    pub path: Option<PathBuf>,
+    /// What it is signed with.
+    pub key: Option<AuditKey>,
+    /// Whether no token is handed out while it cannot be written.
+    pub refuse: bool,
+    /// When a new file is begun.
+    pub rotation: Rotation,
+}
+
+/// When a new file is begun, if at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rotation {
+    /// Once the file has so many bytes.
+    pub bytes: Option<u64>,
+    /// Once it is so old.
+    pub time: Option<Duration>,
 }
 
 /// An upstream: DashScope, one region or workspace of it.

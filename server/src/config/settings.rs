@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{AuditTarget, Bounds, Config, Environment, Lifetime, apps, fields::Fields, tls, upstreams};
+use super::{
+    Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, tls, upstreams,
+};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
@@ -17,7 +19,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let trusted_proxies = fields.integer("trusted_proxies", 0..=16).unwrap_or(0) as usize;
     let failures = apps::quota(fields.table("failures_per_address"), "per_minute", 60, (60, 60));
     let bounds = bounds(fields.table("bounds"));
-    let audit = audit(fields.table("audit"));
+    let audit = audit(fields.table("audit"), environment);
     let (lifetimes, max_cached_tokens) = tokens(fields.table("tokens"));
     let upstreams = upstreams::read(fields.named_tables("upstreams"), environment);
     let apps = apps::read(fields.named_tables("apps"), &upstreams, &lifetimes);
@@ -88,13 +90,32 @@ fn bounds(mut fields: Fields<'_>) -> Bounds {
     }
 }
 
-fn audit(mut fields: Fields<'_>) -> AuditTarget {
+fn audit(mut fields: Fields<'_>, environment: &Environment) -> Audit {
     let path = fields.parsed("path", |text| match text {
         "" => Err("must name a file".into()),
         path => Ok(PathBuf::from(path)),
     });
+    let key = fields.optional_table("key").and_then(|mut table| {
+        let key = table.secret(environment).and_then(|(source, text)| {
+            let key = AuditKey::parse(text.trim());
+            if key.is_none() {
+                let (least, most) = AuditKey::LENGTHS.into_inner();
+                table.mistake(source, format!("must hold {least} to {most} characters, drawn at random"));
+            }
+            key
+        });
+        table.finish();
+        key
+    });
+    let refuse = fields.choice("on_failure", &[("alarm", false), ("refuse", true)]).unwrap_or(false);
+    let rotation = fields.optional_table("rotate").map_or_else(Rotation::default, |mut table| {
+        let bytes = table.integer("megabytes", 1..=1_000_000).map(|megabytes| u64::from(megabytes) << 20);
+        let hours = table.integer("hours", 1..=8760);
+        table.finish();
+        Rotation { bytes, time: hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600)) }
+    });
     fields.finish();
-    path.map_or(AuditTarget::Stdout, AuditTarget::File)
+    Audit { path, key, refuse, rotation }
 }
 
 /// The classes of lifetime, shortest first, and the bound of the cache.

@@ -96,7 +96,7 @@ fn the_environment_overlays_the_file() {
     let config = Config::read(&minimal("listen = \"127.0.0.1:1\""), &environment).unwrap();
     assert_eq!(config.listen.port(), 9000);
     assert_eq!(config.bounds.connections, 12);
-    assert_eq!(config.audit, AuditTarget::File("/var/log/valet.jsonl".into()));
+    assert_eq!(config.audit.path, Some("/var/log/valet.jsonl".into()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `[upstreams.NAME]`: base URL, account, keys.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use url::{Host, Url};
 
@@ -80,34 +80,9 @@ pub(super) fn base_url(text: &str) -> Result<String, String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// A key from an environment variable or a file; one that stands in the configuration is refused.
+/// A long-lived key, as DashScope gives them.
 fn read_key(mut fields: Fields<'_>, environment: &Environment) -> Option<Bearer> {
-    let env = fields.string("env");
-    let file = fields.string("file");
-    if fields.string("value").is_some() {
-        fields.mistake("value", "a key in the configuration is a key in its backups: use env or file");
-    }
-    let text = match (env, file) {
-        (Some(name), None) => {
-            let text = environment.get(&name).map(str::to_owned);
-            if text.is_none() {
-                fields.mistake("env", format!("the environment variable {name} is not set"));
-            }
-            text.map(|text| ("env", text))
-        }
-        (None, Some(path)) => match std::fs::read_to_string(Path::new(&path)) {
-            Ok(text) => Some(("file", text)),
-            Err(error) => {
-                fields.mistake("file", format!("{path} cannot be read: {error}"));
-                None
-            }
-        },
-        _ => {
-            fields.mistake("", "must have either env (a variable's name) or file (a path)");
-            None
-        }
-    };
-    let key = text.and_then(|(source, text)| {
+    let key = fields.secret(environment).and_then(|(source, text)| {
         let key = Bearer::parse(text.trim()).filter(|key| key.expose().starts_with("sk-"));
         if key.is_none() {
             fields.mistake(source, "does not hold a DashScope API key (sk-…)");

@@ -67,6 +67,8 @@ catalogue! {
         "Wait for Retry-After, and use each token for its whole life; `limit` names the setting.";
     MINT_CAP: TOO_MANY_REQUESTS, "mint_cap", "The app's cap on new tokens is reached", "Throttling.RateQuota",
         "Wait for Retry-After; with sharing = \"app\" one token serves any number of callers.";
+    UNRECORDED: SERVICE_UNAVAILABLE, "unrecorded", "The audit trail cannot be written", "SystemError",
+        "Wait for Retry-After; the operator has asked for no token that is not recorded.";
     UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError",
         "Wait for Retry-After.";
     UPSTREAM_REFUSED: BAD_GATEWAY, "upstream_refused", "The upstream refuses the broker", "SystemError",
@@ -139,6 +141,10 @@ impl From<&Refusal> for Fault {
                 limit: Some(reached.limit),
                 ..Self::of(&RATE_LIMITED, reached)
             },
+            Refusal::Unrecorded => {
+                // The writer tries again every second.
+                Self { retry_after: Some(Duration::from_secs(1)), ..Self::of(&UNRECORDED, refusal) }
+            }
             Refusal::Failed(failure) => failure.into(),
         }
     }

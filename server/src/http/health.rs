@@ -32,6 +32,8 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response<Body> {
     let site = doors.issue.site.load();
     if doors.readiness.draining.load(Relaxed) {
         answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#)
+    } else if !doors.issue.trail.accepts() {
+        answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"audit_trail_failing"}"#)
     } else if site.upstreams.iter().any(|upstream| upstream.has_usable_key()) {
         answer(&doors, StatusCode::OK, r#"{"status":"ready"}"#)
     } else {

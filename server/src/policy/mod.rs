@@ -189,6 +189,20 @@ pub enum Denial {
     UnknownScope,
 }
 
+impl Denial {
+    /// Its name in records.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LifetimeTooLong { .. } => "lifetime_too_long",
+            Self::MinTtlTooLong { .. } => "min_ttl_too_long",
+            Self::SubjectNotAllowed => "subject_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::UnknownScope => "invalid_scope",
+        }
+    }
+}
+
 impl Policy {
     /// An edition of an app's policy.
     #[must_use]

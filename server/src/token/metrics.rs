@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use tokio::sync::broadcast;
+
 use super::{KeyId, Kind};
 
 /// Mints, refreshes and hand-outs.
@@ -17,6 +19,7 @@ pub struct Metrics {
     mint_seconds: Histogram,
     skew: Family<Upstream, Gauge<f64, AtomicU64>>,
     key_usable: Family<UpstreamKey, Gauge>,
+    key_changes: broadcast::Sender<KeyChange>,
     /// Requests that waited for somebody else's mint.
     pub(super) coalesced: Counter,
     /// Requests that were answered from a token in hand.
@@ -30,6 +33,17 @@ struct Mint {
     upstream: String,
     key: String,
     outcome: &'static str,
+}
+
+/// What is known of an upstream key changed.
+#[derive(Clone, Debug)]
+pub struct KeyChange {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The key's id.
+    pub key: String,
+    /// `quarantined`, `usable` or `removed`.
+    pub state: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -52,6 +66,7 @@ impl Metrics {
             mint_seconds: Histogram::new([0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0]),
             skew: Family::default(),
             key_usable: Family::default(),
+            key_changes: broadcast::channel(256).0,
             coalesced: Counter::default(),
             hits: Counter::default(),
             refresh_failures: Counter::default(),
@@ -85,12 +100,26 @@ impl Metrics {
         }
     }
 
+    /// Every change of a key from now on.
+    #[must_use]
+    pub fn key_changes(&self) -> broadcast::Receiver<KeyChange> {
+        self.key_changes.subscribe()
+    }
+
     pub(super) fn key_usable(&self, upstream: &str, key: &KeyId, usable: bool) {
         self.key_usable.get_or_create(&UpstreamKey::of(upstream, key)).set(i64::from(usable));
+        self.key_changed(upstream, key, if usable { "usable" } else { "quarantined" });
     }
 
     pub(super) fn key_removed(&self, upstream: &str, key: &KeyId) {
         self.key_usable.remove(&UpstreamKey::of(upstream, key));
+        self.key_changed(upstream, key, "removed");
+    }
+
+    fn key_changed(&self, upstream: &str, key: &KeyId, state: &'static str) {
+        // Where nobody listens, nobody wants to know.
+        let (upstream, key) = (upstream.to_owned(), key.to_string());
+        let _ = self.key_changes.send(KeyChange { upstream, key, state });
     }
 
     pub(super) fn skew(&self, upstream: &str, seconds: f64) {

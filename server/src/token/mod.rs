@@ -20,7 +20,7 @@ use self::slot::Live;
 pub use self::{
     cache::{AppTokens, Cache, Source},
     failure::{Failure, Kind},
-    metrics::Metrics,
+    metrics::{KeyChange, Metrics},
     pool::KeyId,
     probe::PROBE_INTERVAL,
     share::Share,
@@ -53,6 +53,12 @@ impl LiveToken {
     #[must_use]
     pub fn bearer(&self) -> &Bearer {
         &self.0.value.bearer
+    }
+
+    /// Its SHA-256.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.value.sha256
     }
 
     /// The life it has left.

@@ -1,0 +1,186 @@
+//! The thread that writes the trail: batches, signatures, rotation, and what it does about failures.
+
+use std::{collections::HashMap, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use valet_clock::SharedClock;
+
+use super::{
+    Event,
+    chain::{Before, Chain, Keys},
+    sink::Sink,
+    trail::{CAPACITY, Entry, Shared},
+};
+
+/// After the first entry of a batch the writer lingers so long for more, so that a busy broker writes
+/// hundreds at once. Real time on purpose: nothing that is decided depends on it.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How often an idle writer signs, so that whoever cuts the end off can hide no more than that.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+
+/// How often a failing writer tries again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Names of tokens that are kept, so that each is computed about once.
+const NAMES: usize = 4096;
+
+/// What the thread writes with.
+pub(super) struct Writing {
+    sink: Sink,
+    chain: Opening,
+    names: HashMap<[u8; 32], String>,
+    clock: SharedClock,
+}
+
+/// The chain opens with the first line that can be written.
+#[derive(Clone)]
+enum Opening {
+    Unchained,
+    Due { keys: Keys, instance: String },
+    Open(Chain),
+}
+
+impl Writing {
+    pub(super) fn new(sink: Sink, keys: Option<Keys>, instance: &str, clock: SharedClock) -> Self {
+        let chain = match keys {
+            None => Opening::Unchained,
+            Some(keys) => Opening::Due { keys, instance: instance.to_owned() },
+        };
+        Self { sink, chain, names: HashMap::new(), clock }
+    }
+
+    /// What stands before the lines of a batch: an opening where one is due, after a failure or in a new
+    /// file.
+    fn preamble(&mut self, failed: bool) -> std::io::Result<Vec<u8>> {
+        let (now, mut text) = (self.clock.unix(), Vec::new());
+        // Looked for before a full file makes way for an empty one.
+        let before = match (&self.chain, &self.sink) {
+            (Opening::Due { .. }, Sink::File(log)) => log.before()?,
+            _ => Before::default(),
+        };
+        let turned = self.sink.turn(now)?;
+        if (failed || matches!(self.chain, Opening::Due { .. }))
+            && let Sink::File(log) = &self.sink
+            && log.is_torn()?
+        {
+            // What broke off stands alone.
+            text.push(b'\n');
+        }
+        match &mut self.chain {
+            Opening::Due { keys, instance } => {
+                self.chain = Opening::Open(Chain::open(keys.clone(), instance, &before, now, &mut text));
+            }
+            Opening::Open(chain) if turned || failed => {
+                let gap = failed.then(|| "the trail could not be written".to_owned());
+                chain.reopen(&Before { head: Some(chain.head()), gap }, now, &mut text);
+            }
+            Opening::Unchained | Opening::Open(_) => {}
+        }
+        Ok(text)
+    }
+
+    /// The lines of a batch, signed.
+    fn lines(&mut self, batch: &[Entry], lost: u64, closed: bool) -> Vec<u8> {
+        let (now, mut text) = (self.clock.unix(), Vec::new());
+        if lost > 0 {
+            Event::Lost { count: lost }.write_line(now, &mut text);
+        }
+        for entry in batch {
+            match entry {
+                Entry::Event(event, time) => event.write_line(*time, &mut text),
+                Entry::Decision(record) => {
+                    let keys = match &self.chain {
+                        Opening::Open(chain) => Some(chain.keys()),
+                        _ => None,
+                    };
+                    let name = record.token.zip(keys).map(|(sha256, keys)| {
+                        if self.names.len() >= NAMES {
+                            self.names.clear();
+                        }
+                        &**self.names.entry(sha256).or_insert_with(|| keys.token_name(&sha256))
+                    });
+                    record.write_line(name, &mut text);
+                }
+            }
+        }
+        if let Opening::Open(chain) = &mut self.chain {
+            let count = batch.len() as u64 + u64::from(lost > 0);
+            chain.close_batch(if closed { "close" } else { "chain" }, count, now, &mut text);
+        }
+        text
+    }
+
+    /// Writes a batch and what is due around it. What could not be written is no part of the chain.
+    fn write(&mut self, batch: &[Entry], lost: u64, failed: bool, closed: bool) -> std::io::Result<()> {
+        let before = self.chain.clone();
+        let written = self.preamble(failed).and_then(|mut text| {
+            text.extend(self.lines(batch, lost, closed));
+            self.sink.write(&text)
+        });
+        if written.is_err() {
+            self.chain = before;
+        }
+        written?;
+        if batch.is_empty() || closed { self.sink.sync() } else { Ok(()) }
+    }
+}
+
+/// Says so when the thread ends by a panic, at once and not at the stop.
+struct Alarm<'s>(&'s Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_failing(true);
+            tracing::error!("the audit writer panicked; nothing is recorded any more");
+        }
+    }
+}
+
+/// Writes until the trail is closed.
+pub(super) fn run(shared: &Shared, mut writing: Writing) {
+    let _alarm = Alarm(shared);
+    let (mut batch, mut failed) = (Vec::new(), false);
+    loop {
+        let closed = next(shared, &mut batch, if failed { RETRY } else { CHECKPOINT });
+        let lost = shared.lost.load(Relaxed);
+        match writing.write(&batch, lost, failed, closed) {
+            Ok(()) => {
+                shared.lost.fetch_sub(lost, Relaxed);
+                if failed {
+                    tracing::info!("the audit trail is written again");
+                }
+                if lost > 0 {
+                    tracing::error!(lost, "audit records are lost");
+                }
+                failed = false;
+            }
+            Err(error) => {
+                if !failed {
+                    tracing::error!(%error, "the audit trail cannot be written");
+                }
+                shared.lose(batch.len() as u64);
+                failed = true;
+            }
+        }
+        shared.set_failing(failed);
+        batch.clear();
+        if closed && (failed || shared.lock().entries.is_empty()) {
+            return;
+        }
+    }
+}
+
+/// The next batch, which is empty if nothing came for `patience`; and whether the trail is closed.
+fn next(shared: &Shared, batch: &mut Vec<Entry>, patience: Duration) -> bool {
+    let poisoned = "no code panics while it holds the audit queue";
+    let idle = |queue: &mut super::trail::Queue| queue.entries.is_empty() && !queue.closed;
+    let (queue, _) = shared.filled.wait_timeout_while(shared.lock(), patience, idle).expect(poisoned);
+    let lingering = |queue: &mut super::trail::Queue| {
+        !queue.entries.is_empty() && queue.entries.len() < CAPACITY / 2 && !queue.closed
+    };
+    let (mut queue, _) = shared.filled.wait_timeout_while(queue, LINGER, lingering).expect(poisoned);
+    // The emptied batch goes back in: both keep the room they have grown to.
+    std::mem::swap(batch, &mut queue.entries);
+    queue.closed
+}
