@@ -18,7 +18,7 @@ use crate::{
     reload::{self, Asked, Reload},
     request_id::RequestIds,
     site::Site,
-    telemetry::IssueMetrics,
+    telemetry::{IssueMetrics, register_process},
     token::{self, Cache, KeyChange},
 };
 
@@ -85,6 +85,7 @@ impl Broker {
             None => None,
         };
         let mut registry = Registry::with_prefix("valet");
+        register_process(&mut registry, clock.unix());
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
         let site = Site::new(&config, &clock, &token_metrics, None)?;
         let request_ids = RequestIds::new();

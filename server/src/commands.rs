@@ -4,14 +4,16 @@
 use std::{
     fs,
     io::{IsTerminal, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use valet_clock::{SharedClock, SystemClock};
 use valet_server::{
@@ -41,6 +43,8 @@ enum Command {
     Serve(Serve),
     /// Check a configuration and report every mistake in it.
     Check(Check),
+    /// Ask a running broker whether it takes requests: exit code 0 if it does.
+    Healthcheck(Healthcheck),
     /// Register apps.
     #[command(subcommand)]
     App(App),
@@ -98,6 +102,16 @@ struct Check {
     config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Healthcheck {
+    /// The broker's URL [default: where the configuration says that it listens, else http://127.0.0.1:8080].
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The broker's configuration file.
+    #[arg(long, value_name = "FILE", env = "VALET_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum App {
     /// Make a secret for an app: prints it once, and the stanza to paste into the configuration.
@@ -120,6 +134,7 @@ impl Arguments {
         let done = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Check(check) => check.run(),
+            Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::App(App::New { id, upstream }) => new_app(&id, upstream.as_deref()),
             Command::Audit(Audit::Verify { files, key_file, key_env }) => {
                 verify(&files, key_file, key_env.as_deref())
@@ -235,6 +250,49 @@ fn verify(files: &[PathBuf], key_file: Option<PathBuf>, key_env: Option<&str>) -
     }
 }
 
+impl Healthcheck {
+    fn run(self) -> Done {
+        let url = match (self.url, self.config) {
+            (Some(url), _) => url,
+            (None, Some(path)) => {
+                let config = read_config(&Source { path, environment: Environment::of_process() })?;
+                let scheme = if config.tls.is_some() { "https" } else { "http" };
+                let mut address = config.listen;
+                if address.ip().is_unspecified() {
+                    address.set_ip(if address.is_ipv6() {
+                        Ipv6Addr::LOCALHOST.into()
+                    } else {
+                        Ipv4Addr::LOCALHOST.into()
+                    });
+                }
+                format!("{scheme}://{address}")
+            }
+            (None, None) => "http://127.0.0.1:8080".to_owned(),
+        };
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(3))
+            // It asks this machine for a word that is no secret; the certificate names another host.
+            .tls_danger_accept_invalid_certs(true)
+            .build()
+            .map_err(failed)?;
+        let url = format!("{}/readyz", url.trim_end_matches('/'));
+        let runtime = runtime().map_err(failed)?;
+        let answer = runtime.block_on(async {
+            let response = client.get(&url).send().await?;
+            Ok::<_, reqwest::Error>((response.status(), response.text().await?))
+        });
+        match answer {
+            Ok((status, text)) if status.is_success() => {
+                println!("{text}");
+                Ok(())
+            }
+            Ok((status, text)) => Err((FAILED, format!("{url}: {status}: {text}"))),
+            Err(error) => Err((FAILED, format!("{url}: {}; does the broker run?", error.without_url()))),
+        }
+    }
+}
+
 impl Serve {
     fn run(self) -> Done {
         let environment = Environment::of_process();
@@ -288,10 +346,24 @@ impl Serve {
             fs::write(path, format!("{ready}\n"))
                 .map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
         }
+        notify(NotifyState::Ready);
+        let asked = shutdown.asked().clone();
+        let stopping = tokio::spawn(async move {
+            asked.cancelled().await;
+            notify(NotifyState::Stopping);
+        });
         let drained = broker.run(shutdown).await?;
+        stopping.abort();
         signals.abort();
         hangups.abort();
         Ok(drained)
+    }
+}
+
+/// Tells systemd, if it started this process and waits to be told.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be told");
     }
 }
 

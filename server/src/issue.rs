@@ -233,10 +233,16 @@ impl Issue {
         let (expires_in, upstream_key, upstream_request_id) = match decided {
             Ok(issued) => {
                 let token = &issued.token;
+                self.metrics.handed_out(token.remaining(issued.now));
                 (Some(issued.expires_in), Some(token.key_id().text()), token.upstream_request_id())
             }
             Err(Refusal::Failed(failure)) => (None, None, failure.request_id.clone()),
-            Err(_) => (None, None, None),
+            Err(refusal) => {
+                if let Refusal::Limited(reached) = refusal {
+                    self.metrics.limited(reached.limit);
+                }
+                (None, None, None)
+            }
         };
         self.trail.record(Record {
             time: self.clock.unix(),

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 use tracing_subscriber::EnvFilter;
@@ -26,6 +26,13 @@ pub struct IssueMetrics {
     /// Handles of the outcome that is on the fast path, by door.
     issued: [Counter; 2],
     seconds: Histogram,
+    remaining: Histogram,
+    limits: Family<Limit, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Limit {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -47,9 +54,20 @@ impl IssueMetrics {
             Unit::Seconds,
             seconds.clone(),
         );
+        // Where lifetimes and refreshes lie: a minute's token is handed out with 42 s left or more while the
+        // upstream is well.
+        let remaining = Histogram::new([2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 300.0, 1800.0]);
+        registry.register_with_unit(
+            "remaining_life",
+            "Life that tokens have left when they are handed out",
+            Unit::Seconds,
+            remaining.clone(),
+        );
+        let limits = Family::default();
+        registry.register("limit_refusals", "Refusals by the limit that was reached", limits.clone());
         let issued = [Door::V1, Door::DashScope]
             .map(|door| decisions.get_or_create_owned(&Decision { door: door.name(), outcome: "issued" }));
-        Self { decisions, issued, seconds }
+        Self { decisions, issued, seconds, remaining, limits }
     }
 
     /// A decision was answered.
@@ -61,4 +79,23 @@ impl IssueMetrics {
         }
         self.seconds.observe(took.as_secs_f64());
     }
+
+    /// A token was handed out with so much life left.
+    pub fn handed_out(&self, remaining: Duration) {
+        self.remaining.observe(remaining.as_secs_f64());
+    }
+
+    /// A limit was reached.
+    pub fn limited(&self, limit: &'static str) {
+        self.limits.get_or_create(&Limit { limit }).inc();
+    }
+}
+
+/// Registers what is known of the process itself.
+pub fn register_process(registry: &mut Registry, started: Duration) {
+    let build = [("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("build", "The version that runs", Info::new(build));
+    let start: Gauge = Gauge::default();
+    start.set(started.as_secs().try_into().unwrap_or(i64::MAX));
+    registry.register("start_timestamp_seconds", "When the process began to serve, in Unix seconds", start);
 }

@@ -23,6 +23,8 @@ mod fixtures;
 mod keys;
 /// How much apps, subjects and addresses may ask for.
 mod limits;
+/// What is counted.
+mod metrics;
 /// Refresh ahead, and stale rather than down.
 mod refresh;
 /// Every refusal that a caller can bring about.

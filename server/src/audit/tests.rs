@@ -93,7 +93,7 @@ fn a_tail_that_was_cut_off_is_a_gap_that_the_next_start_notes() {
     let whole = fs::read(&path).unwrap();
     // In the middle of the last signature, as a power cut may do.
     fs::write(&path, &whole[..whole.len() - 40]).unwrap();
-    assert_eq!(found(&check(&[path.clone()], &audit)).len(), 1);
+    assert_eq!(found(&check(std::slice::from_ref(&path), &audit)).len(), 1);
     run(&audit, 2);
     let report = check(&[path], &audit);
     let found = found(&report);

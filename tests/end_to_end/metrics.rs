@@ -1,0 +1,50 @@
+//! The page of metrics says what its documentation says, and counts what happens.
+
+use std::collections::BTreeSet;
+
+use valet_demo::StackSettings;
+
+use crate::harness::{SECOND, Stage};
+
+/// The names in the table of the documentation.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../../docs/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.trim_end_matches("_total").trim_end_matches("_info").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_is_served_is_what_is_documented() {
+    let app = "rate = { per_second = 1, burst = 1 }".into();
+    let stage = Stage::with(StackSettings { app, follow: true, ..StackSettings::default() }).await;
+    stage.ask().await.token();
+    // A counter with labels is there once it has counted.
+    assert_eq!(stage.ask().await.status, 429);
+    let page = stage.metrics().await;
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let served: BTreeSet<String> = types.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(served, documented());
+    assert!(page.ends_with("# EOF\n"));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn remaining_lives_and_reached_limits_are_counted() {
+    let stage = Stage::with_app("rate = { per_second = 1, burst = 2 }").await;
+    stage.ask().await.token();
+    stage.clock.advance(SECOND * 15);
+    stage.ask().await.token();
+    stage.ask().await.token();
+    assert_eq!(stage.ask().await.status, 429);
+    let page = stage.metrics().await;
+    for line in [
+        "valet_limit_refusals_total{limit=\"rate\"} 1",
+        "valet_remaining_life_seconds_count 3",
+        "valet_remaining_life_seconds_sum 150.0",
+        "valet_remaining_life_seconds_bucket{le=\"40.0\"} 0",
+        "valet_hits_total 2",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+    }
+    stage.stop().await;
+}
