@@ -30,8 +30,15 @@ mod builder;
 mod client;
 mod error;
 mod http;
-mod query_budget;
+mod list;
+mod long_polls;
+mod many;
+mod meaning;
+mod pacer;
+mod poller;
+mod refusal;
 pub mod request;
+mod stamp;
 pub mod task;
 pub mod token;
 pub mod transcript;
@@ -42,10 +49,11 @@ pub use self::{
     builder::ClientBuilder,
     client::Client,
     error::{Error, Kind},
+    many::{Files, Many},
     request::TranscriptionRequest,
     task::{Status, Task, TaskId},
     token::{AppCredential, Token, TokenSource},
     transcript::Transcript,
     transcription::{FileFailure, FileTranscription, Transcription},
-    wait::Wait,
+    wait::{StatusChanges, Wait},
 };

@@ -5,12 +5,14 @@
 mod filter;
 mod model;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 pub use self::{filter::WordFilter, model::Model};
-use crate::{Error, Kind};
+use crate::{Error, error::invalid};
 
 /// The most URLs in one task (*Fun-ASR recording*).
 pub const MAX_URLS: usize = 100;
@@ -23,6 +25,7 @@ pub struct TranscriptionRequest {
     parameters: Parameters,
     extra: Map<String, Value>,
     max_urls: usize,
+    audio_length: Option<Duration>,
 }
 
 /// The documented parameters; what is not set is left to the service.
@@ -54,6 +57,7 @@ impl TranscriptionRequest {
             parameters: Parameters::default(),
             extra: Map::new(),
             max_urls: MAX_URLS,
+            audio_length: None,
         }
     }
 
@@ -126,6 +130,41 @@ impl TranscriptionRequest {
     pub fn max_urls(mut self, count: usize) -> Self {
         self.max_urls = count;
         self
+    }
+
+    /// How long the longest recording is, if that is known. Not sent: it tells the client when to look.
+    #[must_use]
+    pub fn audio_length(mut self, length: Duration) -> Self {
+        self.audio_length = Some(length);
+        self
+    }
+
+    pub(crate) fn chosen_model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Whether it names files in the service's own storage.
+    pub(crate) fn needs_resolving(&self) -> bool {
+        self.urls.iter().any(|url| url.starts_with("oss://"))
+    }
+
+    /// Requests of at most as many URLs as a task takes, each with the place of its first one. Checks all
+    /// of them.
+    pub(crate) fn split(self) -> Result<Vec<(usize, Self)>, Error> {
+        let size = self.max_urls.max(1);
+        Self { max_urls: usize::MAX, ..self.clone() }.check()?;
+        let places = (0..).step_by(size);
+        let part = |urls: &[String]| Self { urls: urls.to_vec(), max_urls: size, ..self.without_urls() };
+        Ok(places.zip(self.urls.chunks(size).map(part)).collect())
+    }
+
+    fn without_urls(&self) -> Self {
+        let (parameters, extra) = (self.parameters.clone(), self.extra.clone());
+        Self { urls: Vec::new(), model: self.model.clone(), parameters, extra, ..*self }
+    }
+
+    pub(crate) fn known_length(&self) -> Option<Duration> {
+        self.audio_length
     }
 
     /// The URLs, in order.
@@ -217,10 +256,6 @@ fn checked_url(index: usize, text: &str) -> Result<String, Error> {
     })?;
     let plain = text.bytes().all(|b| b.is_ascii_graphic());
     Ok(if plain { text.to_owned() } else { url.into() })
-}
-
-fn invalid(field: &str, problem: &str) -> Error {
-    Error::new(Kind::InvalidRequest, format!("{field}: {problem}"))
 }
 
 #[cfg(test)]

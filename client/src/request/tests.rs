@@ -1,6 +1,7 @@
 //! Every documented rule, with a request that keeps it and one that breaks it.
 
 use super::*;
+use crate::Kind;
 
 const URL: &str = "https://example.com/a.mp3";
 

@@ -4,7 +4,10 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::net::TcpSocket;
-use valet_client::{AppCredential, Client, Kind, Token, TokenSource, token::TokenFuture};
+use valet_client::{
+    AppCredential, Client, Kind, Token, TokenSource,
+    token::{Need, TokenFuture},
+};
 use valet_clock::ManualClock;
 
 use crate::support::{
@@ -101,7 +104,7 @@ async fn a_submit_that_was_refused_for_now_is_sent_again() {
     let client = client(&server, &clock);
     turn_until(&clock, client.submit(&request())).await.unwrap();
     let at: Vec<_> = server.those(Request::is_submit).iter().map(|r| r.at).collect();
-    assert_eq!(at[1] - at[0], Duration::from_secs(7));
+    assert!((7..8).contains(&(at[1] - at[0]).as_secs()), "{at:?}");
     assert!(at[2] - at[1] >= Duration::from_millis(500), "{at:?}");
 }
 
@@ -163,7 +166,7 @@ async fn a_submit_that_found_no_token_is_not_ambiguous() {
 struct At(String);
 
 impl TokenSource for At {
-    fn fetch<'s>(&'s self, _: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, _: Need<'s>) -> TokenFuture<'s> {
         Box::pin(async { Ok(Token::new("st-1", self.0.as_str(), None)) })
     }
 }

@@ -11,7 +11,10 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use valet_client::{Client, Kind, TaskId, Token, TokenSource, token::TokenFuture};
+use valet_client::{
+    Client, Kind, TaskId, Token, TokenSource,
+    token::{Need, TokenFuture},
+};
 use valet_clock::{Clock, ManualClock};
 
 use crate::support::{
@@ -47,7 +50,8 @@ async fn a_refused_token_is_renewed_by_its_name_and_the_call_repeated() {
     let task = turn_until(&clock, client(&server, &clock).submit(&request())).await.unwrap();
     assert_eq!(task.id(), &TaskId::from("t-1"));
     let fetches: Vec<Value> = server.those(Request::is_for_token).into_iter().map(|r| r.body).collect();
-    assert_eq!(fetches, [Value::Null, json!({ "rejected": SHA256_OF_ST_1 })]);
+    let wished = json!({ "min_ttl": 10 });
+    assert_eq!(fetches, [wished, json!({ "min_ttl": 10, "rejected": SHA256_OF_ST_1 })]);
     let tokens: Vec<_> =
         server.those(Request::is_submit).iter().map(|r| r.bearer().unwrap().to_owned()).collect();
     assert_eq!(tokens, ["st-1", "st-2"]);
@@ -188,12 +192,12 @@ struct Stubborn {
 }
 
 impl TokenSource for Stubborn {
-    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, need: Need<'s>) -> TokenFuture<'s> {
         Box::pin(async move {
             if self.fetches.fetch_add(1, Relaxed) == 1 {
                 self.gate.acquire().await.unwrap().forget();
             }
-            let name = if refused.is_some() { "st-2" } else { "st-1" };
+            let name = if need.refused.is_some() { "st-2" } else { "st-1" };
             Ok(Token::new(name, self.base_url.as_str(), Some(Duration::from_secs(60))))
         })
     }
