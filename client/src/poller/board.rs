@@ -1,7 +1,7 @@
 //! What is known of each task that is watched, and which call to make next. Told the time; makes no call.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -48,6 +48,8 @@ pub(super) struct Board {
     forecast: Forecast,
     listing: Listing,
     sweep: Option<Sweep>,
+    /// Who was missing on the last list, and is due for that: another list would tell nothing of them.
+    missing: HashSet<u64>,
     trouble: Trouble,
     numbers: u64,
     pub(super) is_driven: bool,
@@ -148,7 +150,7 @@ impl Board {
             return sweep.next_page().map(|(status, page)| Step::List { status, page });
         }
         if long_polls.is_none() {
-            let due = self.agenda.count_due(now, self.tasks.len());
+            let due = self.agenda.count_due(now, self.tasks.len()).saturating_sub(self.missing.len());
             if self.listing.pays(now, due) {
                 let mut sweep = Sweep::new(now, due);
                 let (status, page) = sweep.next_page()?;
@@ -157,6 +159,7 @@ impl Board {
             }
         }
         let key = self.agenda.take(now)?;
+        self.missing.remove(&key);
         let id = self.tasks.get(&key)?.id.clone();
         let wait = long_polls.and_then(|slots| {
             let turn = LONG_POLL.mul_f64((slots as f64 / self.tasks.len() as f64).min(1.0));
@@ -252,6 +255,7 @@ impl Board {
             let (Some(due), Some(entry)) = (self.agenda.due(key), self.tasks.get_mut(&key)) else { continue };
             let Some(status) = sweep.seen.get(&entry.id) else {
                 self.agenda.put(key, due.min(now));
+                self.missing.insert(key);
                 continue;
             };
             spared += usize::from(due <= now);
@@ -260,6 +264,7 @@ impl Board {
                 let task = Task::listed(entry.id.clone(), status.clone());
                 self.tell(key, &Ok(Arc::new(task)));
             }
+            self.missing.remove(&key);
             self.look_later(key, now, stretch);
         }
         self.listing.learn(now, sweep.calls, spared);
@@ -284,6 +289,7 @@ impl Board {
 
     fn forget(&mut self, key: u64) {
         self.agenda.remove(key);
+        self.missing.remove(&key);
         if let Some(entry) = self.tasks.remove(&key) {
             self.keys.remove(&entry.id);
             entry.flight.iter().for_each(AbortHandle::abort);

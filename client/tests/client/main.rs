@@ -6,6 +6,7 @@ mod support;
 mod answers;
 mod budget;
 mod results;
+mod scheduler;
 mod secrecy;
 mod submits;
 mod tokens;
