@@ -202,3 +202,16 @@ async fn a_broker_that_cannot_be_reached_is_named() {
     let error = failure(turn_until(&clock, client.token()).await, Kind::Unreachable);
     assert!(error.to_string().contains(&url), "{error}");
 }
+
+/// A host that takes connections and never speaks: the encrypted one is never made.
+#[tokio::test]
+async fn a_connection_that_hangs_does_not_make_a_submit_ambiguous() {
+    let clock = ManualClock::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("https://{}/api/v1", listener.local_addr().unwrap());
+    let http = reqwest::Client::builder().connect_timeout(Duration::from_millis(50)).build().unwrap();
+    let client = Client::builder().api_key(&base_url, "sk-1").unwrap().http(http);
+    let client = client.clock(Arc::new(ClientClock::new(&clock))).build().unwrap();
+    let error = failure(turn_until(&clock, client.submit(&request())).await, Kind::Unreachable);
+    assert!(error.is_retryable());
+}

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use valet_client::{
-    Client, Kind, TaskId, Token, TokenSource,
+    AppCredential, Client, Kind, TaskId, Token, TokenSource,
     token::{Need, TokenFuture},
 };
 use valet_clock::{Clock, ManualClock};
@@ -240,4 +240,26 @@ async fn a_token_that_is_refused_while_it_is_renewed_does_not_come_back() {
     for renewed_before in [true, false] {
         assert_eq!(tokens_used(renewed_before).await, ["st-1", "st-2"], "{renewed_before}");
     }
+}
+
+#[tokio::test]
+async fn the_brokers_audit_trail_gets_the_word_that_was_set() {
+    let clock = ManualClock::new();
+    let server = accepting_from(&clock, 1).await;
+    let builder = Client::builder().broker(&server.url(), AppCredential::new("acme", "s")).unwrap();
+    let builder = builder.client_reference_id("job-7").clock(Arc::new(ClientClock::new(&clock)));
+    turn_until(&clock, builder.build().unwrap().token()).await.unwrap();
+    assert_eq!(server.journal()[0].body, json!({ "client_reference_id": "job-7" }));
+}
+
+#[tokio::test]
+async fn a_submit_gets_a_token_that_lives_long_enough_to_arrive() {
+    let clock = ManualClock::new();
+    let server = accepting_from(&clock, 1).await;
+    let (client, request) = (client(&server, &clock), request());
+    turn_until(&clock, client.submit(&request)).await.unwrap();
+    clock.advance(Duration::from_secs(54));
+    turn_until(&clock, client.submit(&request)).await.unwrap();
+    let used = server.those(Request::is_submit).pop().unwrap();
+    assert_eq!(used.bearer(), Some("st-2"), "six seconds are too few");
 }

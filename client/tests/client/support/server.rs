@@ -35,6 +35,7 @@ pub(crate) struct Request {
     pub(crate) headers: http::HeaderMap,
     /// `Null` if it is no JSON.
     pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
     /// When it arrived, after the start.
     pub(crate) at: Duration,
 }
@@ -155,7 +156,7 @@ impl Server {
 
 async fn read(request: http::Request<Body>, at: Duration) -> Request {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let body = to_bytes(body, 4 << 20).await.unwrap();
     Request {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
@@ -164,6 +165,7 @@ async fn read(request: http::Request<Body>, at: Duration) -> Request {
             .collect(),
         headers: parts.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        bytes: body.into(),
         at,
     }
 }
