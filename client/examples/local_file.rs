@@ -3,7 +3,7 @@
 
 use std::env;
 
-use valet_client::{AppCredential, Client, TranscriptionRequest};
+use valet_client::{AppCredential, Client, Transcript, TranscriptionRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), valet_client::Error> {
@@ -12,7 +12,7 @@ async fn main() -> Result<(), valet_client::Error> {
     let upload = client.upload(path).on_progress(|sent, size| println!("{} %", sent * 100 / size));
     let request = TranscriptionRequest::default().uploads([&upload.await?]);
     for file in client.transcribe(&request).await?.files() {
-        println!("{}", file.transcript().map_or_else(ToString::to_string, |transcript| transcript.text()));
+        println!("{}", file.transcript().map_or_else(ToString::to_string, Transcript::text));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{env, time::Duration};
 
 use futures_util::StreamExt;
-use valet_client::{AppCredential, Client, TranscriptionRequest};
+use valet_client::{AppCredential, Client, Transcript, TranscriptionRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), valet_client::Error> {
@@ -12,7 +12,7 @@ async fn main() -> Result<(), valet_client::Error> {
     let many = client()?.transcribe_many(request).in_flight(10).deadline(Duration::from_secs(3600));
     let mut files = many.stream()?;
     while let Some(file) = files.next().await {
-        let said = file.transcript().map_or_else(ToString::to_string, |transcript| transcript.text());
+        let said = file.transcript().map_or_else(ToString::to_string, Transcript::text);
         println!("{:>4}  {}\n      {said}", file.index() + 1, file.url());
     }
     Ok(())

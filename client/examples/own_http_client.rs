@@ -4,7 +4,7 @@
 use std::{env, fs, time::Duration};
 
 use reqwest::{Certificate, Proxy, redirect};
-use valet_client::{AppCredential, Client, TranscriptionRequest};
+use valet_client::{AppCredential, Client, Transcript, TranscriptionRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = builder.http(http.build()?).client_reference_id("own-http-client").build()?;
 
     for file in client.transcribe(&TranscriptionRequest::new(env::args().skip(1))).await?.files() {
-        println!("{}", file.transcript().map_or_else(ToString::to_string, |transcript| transcript.text()));
+        println!("{}", file.transcript().map_or_else(ToString::to_string, Transcript::text));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{env, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
-use valet_client::{AppCredential, Client, TranscriptionRequest};
+use valet_client::{AppCredential, Client, Transcript, TranscriptionRequest};
 
 #[tokio::main]
 #[expect(clippy::disallowed_methods, reason = "an example of how anyone may look by a timer of their own")]
@@ -20,7 +20,7 @@ async fn main() -> Result<(), valet_client::Error> {
         println!("{}", task.status());
     }
     for file in client.collect(task, request.urls()).await?.files() {
-        println!("{}", file.transcript().map_or_else(ToString::to_string, |transcript| transcript.text()));
+        println!("{}", file.transcript().map_or_else(ToString::to_string, Transcript::text));
     }
     Ok(())
 }

@@ -251,10 +251,7 @@ async fn opened(path: &Path) -> Result<(File, u64), Error> {
 /// Whether the region has temporary storage; of hosts that are not the vendor's, their answer tells.
 fn offers_storage(base_url: &str) -> Result<(), Error> {
     let url: Option<Url> = base_url.parse().ok();
-    let host = match url.as_ref().and_then(Url::host) {
-        Some(Host::Domain(name)) => name,
-        _ => return Ok(()),
-    };
+    let Some(Host::Domain(host)) = url.as_ref().and_then(Url::host) else { return Ok(()) };
     let is_vendor = host.ends_with(".aliyuncs.com");
     if !is_vendor || host == "dashscope.aliyuncs.com" || host.contains(".cn-beijing.") {
         return Ok(());

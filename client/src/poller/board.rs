@@ -18,6 +18,10 @@ use super::{
 use crate::{Error, Kind, Status, Task, TaskId, list::TaskPage};
 
 const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(500), Duration::from_secs(20));
+/// So many looks that fail in a row, of whatever tasks, are a trouble of all; then all pause so long, and
+/// do not each find out alone. No longer: it may be a trouble of those few after all.
+const TROUBLE: u32 = 4;
+const PAUSE: BackOff = BackOff::new(Duration::from_millis(250), Duration::from_secs(1));
 /// The longest that a task is left alone because the service asks for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Senseless answers in a row that are taken for a passing trouble, as of a proxy that restarts.
@@ -70,7 +74,7 @@ struct Entry {
     flight: Option<AbortHandle>,
 }
 
-/// Looks that failed in a row, whatever the task: then all pause, and do not each find out alone.
+/// Looks that failed in a row, whatever the task.
 #[derive(Default)]
 struct Trouble {
     count: u32,
@@ -316,10 +320,10 @@ impl Trouble {
         if error.status() == Some(429) || self.until.is_some_and(|until| sent < until) {
             return;
         }
-        if self.count > 0 {
-            self.until = Some(now + BACK_OFF.wait(self.count - 1, fastrand::f64()));
-        }
         self.count += 1;
+        if self.count >= TROUBLE {
+            self.until = Some(now + PAUSE.wait(self.count - TROUBLE, fastrand::f64()));
+        }
     }
 }
 
@@ -328,3 +332,6 @@ fn passes(error: &Error, failures: u32) -> bool {
     let senseless = error.kind() == Kind::Malformed && failures < SENSELESS;
     error.is_retryable() || error.status() == Some(429) || senseless
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 64;
 type Call<'s> = Pin<Box<dyn Future<Output = Option<Answer>> + Send + 's>>;
 
 enum Answer {
-    Look(u64, Looked),
+    Look(u64, Box<Looked>),
     Page(Result<TaskPage, Error>),
 }
 
@@ -86,7 +86,7 @@ impl Shared {
                         Ok((task, waited)) => (Ok(task), waited),
                         Err(error) => (Err(error), false),
                     };
-                    Answer::Look(key, Looked { sent: now, outcome, waited })
+                    Answer::Look(key, Box::new(Looked { sent: now, outcome, waited }))
                 };
                 Some(Abortable::new(look, registration).map(Result::ok).boxed())
             }
@@ -96,7 +96,7 @@ impl Shared {
     fn note(&self, now: Instant, answer: Option<Answer>) {
         let stretch = self.api.queries.stretch();
         match answer {
-            Some(Answer::Look(key, looked)) => self.lock().looked(now, key, looked, stretch),
+            Some(Answer::Look(key, looked)) => self.lock().looked(now, key, *looked, stretch),
             Some(Answer::Page(page)) => self.lock().listed(now, page, stretch),
             // Given up: nobody watches it any more.
             None => {}
