@@ -1,4 +1,4 @@
-//! The calls of the service, each with a token that lives: submit, query, cancel, download.
+//! The calls of the service, each with a token that lives: submit, look, list, cancel, download.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,9 +10,12 @@ use valet_clock::{ClockExt, SharedClock};
 use valet_pacing::BackOff;
 
 use crate::{
-    Error, Kind, Task, TaskId, Token, Transcript,
-    http::{self, Answer, NoAnswer},
-    query_budget::QueryBudget,
+    Error, Status, Task, TaskId, Token, Transcript,
+    http::{self, Answer},
+    list::TaskPage,
+    long_polls::LongPolls,
+    pacer::Pacer,
+    refusal::{doubtful, malformed, no_answer, refusal},
     token::Renewing,
 };
 
@@ -22,56 +25,106 @@ const MAX_BODY: usize = 4 << 20;
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 const MAX_RESULT: usize = 256 << 20;
 const ATTEMPTS: u32 = 6;
-pub(crate) const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(500), Duration::from_secs(20));
+const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(500), Duration::from_secs(20));
 /// The longest `Retry-After` that is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A submit takes a moment, and its token must live when it is read.
+const SUBMIT_LIFE: Duration = Duration::from_secs(10);
+/// Tasks on a page; the documentation names no maximum, and an answer says what was given.
+const PAGE_SIZE: &str = "100";
 
 /// How the service is called.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) http: Client,
     pub(crate) tokens: Renewing,
-    pub(crate) budget: Arc<QueryBudget>,
+    /// Paces queries, lists and cancels, which share one limit.
+    pub(crate) queries: Arc<Pacer>,
+    pub(crate) submits: Arc<Pacer>,
+    pub(crate) long_polls: Arc<LongPolls>,
     pub(crate) clock: SharedClock,
 }
 
-/// The documented error body.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ErrorBody {
-    code: Option<String>,
-    message: Option<String>,
-    request_id: Option<String>,
+/// How one kind of call is made.
+struct Manner<'m> {
+    pacer: &'m Pacer,
+    limit: Duration,
+    /// How long its token should live at least.
+    life: Duration,
+    /// What an error of the call itself means; one that kept us from making it stays as it is.
+    meant: fn(Error) -> Error,
 }
 
 impl Api {
     /// Submits a task. Costs money, so it is sent again only when it certainly did not arrive, or was
-    /// refused with 429 or 503.
-    pub(crate) async fn submit(&self, body: &Value) -> Result<Task, Error> {
+    /// refused with 429 or 503. `resolves` says that it names files in the service's own storage.
+    pub(crate) async fn submit(&self, body: &Value, resolves: bool) -> Result<Task, Error> {
         let build = |token: &Token| {
             let path = "services/audio/asr/transcription";
             // Required on submits, and on nothing else (*Fun-ASR recording, RESTful API*).
-            self.call(Method::POST, path, token).header("X-DashScope-Async", "enable").json(body)
+            let call = self.call(Method::POST, path, token).header("X-DashScope-Async", "enable").json(body);
+            if resolves { call.header("X-DashScope-OssResourceResolve", "enable") } else { call }
         };
-        self.retried(|| self.once(&build, doubtful)).await
+        let manner = Manner { pacer: &self.submits, limit: LIMIT, life: SUBMIT_LIFE, meant: doubtful };
+        self.retried(|| async {
+            self.token_for(SUBMIT_LIFE).await?;
+            self.submits.take(&self.clock).await;
+            let answer = self.exchange(&build, &manner).await?;
+            parsed(&answer).map_err(doubtful)
+        })
+        .await
     }
 
-    /// Asks once how far a task is.
-    pub(crate) async fn query(&self, id: &TaskId) -> Result<Task, Error> {
+    /// Looks once at a task, without waiting for a turn; the service may hold the answer back for `wait`,
+    /// and whether it does is told too.
+    pub(crate) async fn look(&self, id: &TaskId, wait: Option<Duration>) -> Result<(Task, bool), Error> {
         let path = path_of(id)?;
-        self.counted(&|token: &Token| self.call(Method::GET, &path, token)).await
+        let build = |token: &Token| {
+            self.long_polls.at(token.base_url());
+            let call = self.call(Method::GET, &path, token);
+            match wait {
+                Some(wait) => call.header("Prefer", format!("wait={}", wait.as_secs())),
+                None => call,
+            }
+        };
+        let manner = Manner { limit: LIMIT + wait.unwrap_or_default(), ..self.plainly() };
+        let answer = self.exchange(&build, &manner).await?;
+        let task = parsed(&answer)?;
+        if wait.is_some() {
+            self.long_polls.learn(answer.waited);
+        }
+        Ok((task, answer.waited))
     }
 
     /// Asks how far a task is, and again if that fails.
     pub(crate) async fn fetch(&self, id: &TaskId) -> Result<Task, Error> {
-        self.retried(|| self.query(id)).await
+        let path = path_of(id)?;
+        self.counted(&|token: &Token| self.call(Method::GET, &path, token)).await
     }
 
     /// Cancels a task that has not begun.
     pub(crate) async fn cancel(&self, id: &TaskId) -> Result<(), Error> {
         let path = format!("{}/cancel", path_of(id)?);
-        let build = |token: &Token| self.call(Method::POST, &path, token);
-        self.retried(|| self.counted::<IgnoredAny>(&build)).await.map(|_| ())
+        self.counted::<IgnoredAny>(&|token: &Token| self.call(Method::POST, &path, token)).await.map(|_| ())
+    }
+
+    /// A page of the list of tasks.
+    pub(crate) async fn list(&self, query: &[(&str, String)]) -> Result<TaskPage, Error> {
+        self.counted(&|token: &Token| self.call(Method::GET, "tasks/", token).query(query)).await
+    }
+
+    /// A page of the tasks of this status, without waiting for a turn.
+    pub(crate) async fn unfinished(&self, status: &Status, page: u32) -> Result<TaskPage, Error> {
+        let query = [("status", status.as_str()), ("page_no", &page.to_string()), ("page_size", PAGE_SIZE)];
+        let build = |token: &Token| self.call(Method::GET, "tasks/", token).query(&query);
+        parsed(&self.exchange(&build, &self.plainly()).await?)
+    }
+
+    /// Where a local file may be put (*Upload a file for a temporary URL*).
+    pub(crate) async fn upload_policy<T: for<'de> Deserialize<'de>>(&self, model: &str) -> Result<T, Error> {
+        let query = [("action", "getPolicy"), ("model", model)];
+        let build = |token: &Token| self.call(Method::GET, "uploads", token).query(&query);
+        self.retried(|| async { parsed(&self.exchange(&build, &self.plainly()).await?) }).await
     }
 
     /// Reads a transcript from the signed URL that a task named. No token goes there.
@@ -80,6 +133,7 @@ impl Api {
         if !matches!(address.scheme(), "http" | "https") {
             return Err(malformed("named a transcription_url that is not on the web"));
         }
+        let address = http::encrypted(address);
         self.retried(|| async {
             let request = self.http.get(address.clone());
             let answer =
@@ -99,42 +153,60 @@ impl Api {
 
     /// A token that lives; what it says of the query budget holds from now on.
     pub(crate) async fn token(&self) -> Result<Arc<Token>, Error> {
-        let token = self.tokens.token().await?;
-        self.budget.learn(token.queries_per_second());
+        self.token_for(Duration::ZERO).await
+    }
+
+    async fn token_for(&self, life: Duration) -> Result<Arc<Token>, Error> {
+        let token = match life {
+            Duration::ZERO => self.tokens.token().await?,
+            life => self.tokens.token_for(life).await?,
+        };
+        self.queries.learn(token.queries_per_second());
         Ok(token)
     }
 
-    /// A call that counts against the account's queries: query, list and cancel.
+    fn plainly(&self) -> Manner<'_> {
+        Manner { pacer: &self.queries, limit: LIMIT, life: Duration::ZERO, meant: |error| error }
+    }
+
+    /// A call that counts against the account's queries, made in its turn, and again while it may pass.
     async fn counted<T: for<'de> Deserialize<'de>>(
         &self,
         build: &(impl Fn(&Token) -> RequestBuilder + Sync),
     ) -> Result<T, Error> {
-        self.token().await?;
-        self.budget.take(&self.clock).await;
-        self.once(build, |error| error).await
+        self.retried(|| async {
+            self.token().await?;
+            self.queries.take(&self.clock).await;
+            parsed(&self.exchange(build, &self.plainly()).await?)
+        })
+        .await
     }
 
     /// One call; on a 401 the token is renewed and the call made once more. A 401 is a refusal, so
-    /// that is safe for submits too. `meant` says what an error of the call itself means; one that
-    /// kept us from making it stays as it is.
-    async fn once<T: for<'de> Deserialize<'de>>(
+    /// that is safe for submits too.
+    async fn exchange(
         &self,
         build: &(impl Fn(&Token) -> RequestBuilder + Sync),
-        meant: fn(Error) -> Error,
-    ) -> Result<T, Error> {
-        let mut token: Arc<Token> = self.token().await?;
-        let send = async |token: &Token| http::send(build(token), &self.clock, LIMIT, MAX_BODY).await;
+        manner: &Manner<'_>,
+    ) -> Result<Answer, Error> {
+        let Manner { pacer, limit, life, meant } = *manner;
+        let mut token = self.token_for(life).await?;
+        let send = async |token: &Token| http::send(build(token), &self.clock, limit, MAX_BODY).await;
         let mut answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
         if answer.status == 401 {
             self.tokens.refuse(&token);
-            token = self.token().await?;
+            token = self.token_for(life).await?;
             answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
+        }
+        match answer.status {
+            200 => pacer.served(),
+            429 => pacer.refused(self.clock.now(), answer.retry_after.map(|told| told.min(LONGEST_WAIT))),
+            _ => {}
         }
         if answer.status != 200 {
             return Err(meant(refusal(answer, Some(&token))));
         }
-        serde_json::from_slice(&answer.body)
-            .map_err(|_| meant(malformed("gave an answer that is not the documented one")))
+        Ok(answer)
     }
 
     /// Calls again while the error may pass, with a bounded number of jittered waits.
@@ -159,83 +231,11 @@ impl Api {
     }
 }
 
+fn parsed<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, Error> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| malformed("gave an answer that is not the documented one"))
+}
+
 fn path_of(id: &TaskId) -> Result<String, Error> {
-    if id.is_plain() {
-        return Ok(format!("tasks/{id}"));
-    }
-    Err(Error::new(Kind::InvalidRequest, "task_id: must be 1 to 256 letters, digits, '-', '_' or '.'"))
-}
-
-fn malformed(what: &str) -> Error {
-    Error::new(Kind::Malformed, format!("the service {what}"))
-}
-
-fn no_answer(why: NoAnswer) -> Error {
-    match why {
-        NoAnswer::NotSent => Error::new(Kind::Unreachable, "the service cannot be reached"),
-        NoAnswer::Lost => Error::new(Kind::Lost, "the connection to the service broke"),
-        NoAnswer::TooSlow => Error::new(Kind::Lost, "the service did not answer in time"),
-        NoAnswer::TooLarge => malformed("answered more than an answer may hold"),
-    }
-}
-
-/// What an error of a submit means: unless it did not arrive or was refused, nobody knows.
-fn doubtful(error: Error) -> Error {
-    let arrived = match error.kind() {
-        Kind::Lost | Kind::Malformed => true,
-        Kind::Unavailable => error.status() != Some(503),
-        _ => false,
-    };
-    if !arrived {
-        return error;
-    }
-    let message = format!(
-        "the task may or may not have been submitted ({error}); it was not sent again, since it would be \
-         billed twice: look for it in the list of tasks first"
-    );
-    let id = error.request_id().map(str::to_owned);
-    Error::answered(Kind::Ambiguous, message, error.status().unwrap_or(0), None, id, None)
-}
-
-/// What a refusal of a call with this token means (*Error messages*).
-fn refusal(answer: Answer, token: Option<&Token>) -> Error {
-    let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
-    // A service that repeats the token does not get it into our errors.
-    let redacted = |text: String| match token.map(Token::expose) {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "[token]"),
-        _ => text,
-    };
-    let code = body.code.map(redacted).unwrap_or_default();
-    let kind = match (answer.status, code.as_str()) {
-        (401, _) => Kind::Credentials,
-        // Documented with 429, and waiting does not help.
-        (
-            429,
-            "Throttling.AllocationQuota"
-            | "CommodityNotPurchased"
-            | "PrepaidBillOverdue"
-            | "PostpaidBillOverdue",
-        ) => Kind::Refused,
-        (429, _) => Kind::Throttled,
-        // 408: the request was not received in time (RFC 9110 §15.5.9), and may be sent again.
-        (408 | 500.., _) => Kind::Unavailable,
-        _ => Kind::Refused,
-    };
-    let said = body.message.filter(|message| !message.is_empty()).map(redacted);
-    let said = said.unwrap_or_else(|| format!("status {}, no reason given", answer.status));
-    let message = match kind {
-        Kind::Credentials => format!("the service does not accept the token: {said}"),
-        Kind::Throttled => format!("the service asks for fewer requests: {said}"),
-        Kind::Unavailable => format!("the service has a fault: {said}"),
-        _ => format!("the service refuses: {said}"),
-    };
-    let code = (!code.is_empty()).then_some(code);
-    Error::answered(
-        kind,
-        message,
-        answer.status,
-        code,
-        body.request_id.or(answer.request_id).map(redacted),
-        answer.retry_after,
-    )
+    Ok(format!("tasks/{}", id.checked()?))
 }

@@ -1,6 +1,6 @@
 //! Setting up a client: where tokens come from, and by what HTTP, clock and schedule.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use reqwest::redirect;
 use secrecy::SecretString;
@@ -13,9 +13,17 @@ use crate::{
     api::Api,
     client::Inner,
     http,
-    query_budget::QueryBudget,
+    long_polls::LongPolls,
+    pacer::Pacer,
+    poller::{Manner, Poller},
     token::{AppCredential, BrokerSource, Fixed, Renewing},
 };
+
+/// The longest that a connection may take: well below the limit of a request, so that one which never
+/// left is told from one that was not answered.
+const CONNECT: Duration = Duration::from_secs(8);
+/// How long an idle connection is kept: less than the broker does, so that no request meets its end.
+const IDLE: Duration = Duration::from_secs(25);
 
 /// Sets up a [`Client`]; begin with [`Client::builder`].
 #[must_use = "nothing happens until it is built"]
@@ -24,6 +32,7 @@ pub struct ClientBuilder {
     http: Option<reqwest::Client>,
     clock: SharedClock,
     schedule: PollSchedule,
+    reference: Option<String>,
 }
 
 enum Source {
@@ -34,7 +43,7 @@ enum Source {
 impl Default for ClientBuilder {
     fn default() -> Self {
         let clock = Arc::new(SystemClock);
-        Self { source: None, http: None, clock, schedule: PollSchedule::default() }
+        Self { source: None, http: None, clock, schedule: PollSchedule::default(), reference: None }
     }
 }
 
@@ -67,8 +76,18 @@ impl ClientBuilder {
         self
     }
 
-    /// Sends through this HTTP client (a proxy, own root certificates). It should follow no redirects:
-    /// a token belongs where it was issued for.
+    /// A word of your own that the broker carries into its audit trail with each token, such as the name
+    /// of a job; at most 256 bytes.
+    pub fn client_reference_id(mut self, reference: impl Into<String>) -> Self {
+        self.reference = Some(reference.into());
+        self
+    }
+
+    /// Sends through this HTTP client (a proxy, own root certificates).
+    ///
+    /// It should follow no redirects: a token belongs where it was issued for. Its `connect_timeout` should
+    /// be well below 30 s: of a submit that never got a connection it is then certain that it did not
+    /// arrive. Its `pool_idle_timeout` should be below 30 s, the idle limit of a broker.
     pub fn http(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -96,22 +115,29 @@ impl ClientBuilder {
             None => reqwest::Client::builder()
                 .user_agent(concat!("valet-client/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::none())
+                .connect_timeout(CONNECT)
+                .pool_idle_timeout(IDLE)
                 .build()
                 .map_err(|error| configuration(format_args!("no HTTPS client can be made: {error}")))?,
         };
         let clock = self.clock;
         let tokens = match self.source {
             Some(Source::Broker { url, credential }) => {
-                let source = BrokerSource { http: http.clone(), url, credential, clock: clock.clone() };
-                Renewing::new(source, clock.clone())
+                let (http, clock, reference) = (http.clone(), clock.clone(), self.reference);
+                let source = BrokerSource { http, url, credential, reference, clock: clock.clone() };
+                Renewing::new(source, clock)
             }
             Some(Source::Other(make)) => make(clock.clone()),
             None => {
                 return Err(configuration("say where tokens come from: broker, api_key or token_source"));
             }
         };
-        let budget = Arc::new(QueryBudget::new(clock.now()));
-        Ok(Client(Arc::new(Inner { api: Api { http, tokens, budget, clock }, schedule: self.schedule })))
+        let now = clock.now();
+        let (queries, submits) = (Arc::new(Pacer::queries(now)), Arc::new(Pacer::submits(now)));
+        let api = Api { http, tokens, queries, submits, long_polls: Arc::new(LongPolls::default()), clock };
+        let poller = Poller::new(api.clone());
+        let manner = Manner { schedule: self.schedule, length: None };
+        Ok(Client(Arc::new(Inner { api, poller, manner })))
     }
 }
 

@@ -1,27 +1,31 @@
-//! The client: all calls, on one token source and one query budget.
+//! The client: all calls, on one token source, one query budget and one scheduler.
 
 use std::{fmt, sync::Arc};
 
 use futures_util::{StreamExt, stream};
-use valet_pacing::PollSchedule;
+use tracing::Instrument;
 
 use crate::{
-    ClientBuilder, Error, FileFailure, FileTranscription, Task, TaskId, Token, Transcript, Transcription,
-    TranscriptionRequest, Wait,
+    ClientBuilder, Error, FileFailure, FileTranscription, Many, StatusChanges, Task, TaskId, Token,
+    Transcript, Transcription, TranscriptionRequest, Wait,
     api::Api,
+    list::TaskList,
+    poller::{Manner, Poller},
     transcription::{Next, ended, matched},
 };
 
 /// Results of one task that are downloaded at a time.
 const DOWNLOADS: usize = 4;
 
-/// Transcribes recordings. Clones are cheap, and share tokens and query budget.
+/// Transcribes recordings. Clones are cheap, and share tokens, query budget and scheduler.
 #[derive(Clone)]
 pub struct Client(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) api: Api,
-    pub(crate) schedule: PollSchedule,
+    pub(crate) poller: Poller,
+    /// How tasks are looked at, unless a wait says otherwise.
+    pub(crate) manner: Manner,
 }
 
 impl Client {
@@ -45,7 +49,12 @@ impl Client {
     /// (nothing was sent); [`Kind::Ambiguous`](crate::Kind::Ambiguous) if nobody knows whether it arrived.
     pub async fn submit(&self, request: &TranscriptionRequest) -> Result<Task, Error> {
         let body = request.body()?;
-        self.0.api.submit(&body).await
+        let span =
+            tracing::info_span!("submit", model = %request.chosen_model(), files = request.urls().len());
+        let task = self.0.api.submit(&body, request.needs_resolving()).instrument(span).await?;
+        tracing::debug!(task = %task.id(), "submitted");
+        self.0.poller.submitted(task.id(), request.known_length());
+        Ok(task)
     }
 
     /// How far a task is.
@@ -57,9 +66,17 @@ impl Client {
     }
 
     /// Waits for the end of a task, through passing faults and any number of tokens.
-    pub fn wait(&self, id: &TaskId) -> Wait<'_> {
-        let Inner { api, schedule } = &*self.0;
-        Wait { api, id: id.clone(), schedule: *schedule, deadline: None, on_progress: None }
+    ///
+    /// All waits of a client and its clones share one scheduler and one query budget.
+    pub fn wait(&self, id: &TaskId) -> Wait<'static> {
+        let Inner { api, poller, manner } = &*self.0;
+        let (poller, clock, manner) = (poller.clone(), api.clock.clone(), *manner);
+        Wait { poller, clock, id: id.clone(), manner, deadline: None, on_progress: None }
+    }
+
+    /// What becomes of a task, at each change of its status until it has ended.
+    pub fn changes(&self, id: &TaskId) -> StatusChanges {
+        self.wait(id).changes()
     }
 
     /// Cancels a task that has not begun.
@@ -70,12 +87,17 @@ impl Client {
         self.0.api.cancel(id).await
     }
 
+    /// The tasks of the account, also those that others submitted; of the last 24 hours.
+    pub fn tasks(&self) -> TaskList {
+        TaskList::new(self.clone())
+    }
+
     /// Reads a transcript from the `transcription_url` of a task's result.
     ///
     /// # Errors
     /// If it is gone (results live 24 hours), or cannot be read.
     pub async fn download(&self, transcription_url: &str) -> Result<Transcript, Error> {
-        self.0.api.download(transcription_url).await
+        self.0.api.download(transcription_url).instrument(tracing::debug_span!("download")).await
     }
 
     /// Submits, waits, and reads the transcripts. A file that fails does not concern the others.
@@ -89,24 +111,33 @@ impl Client {
         self.collect(task, request.urls()).await
     }
 
+    /// Transcribes any number of recordings: splits them into tasks of as many as
+    /// [`max_urls`](TranscriptionRequest::max_urls) allows, some of which are under way at a time.
+    pub fn transcribe_many(&self, request: TranscriptionRequest) -> Many {
+        Many::new(self.clone(), request)
+    }
+
     /// Reads the transcripts of an ended task, in the order of `urls`.
     ///
     /// # Errors
     /// If the task is not known any more, was canceled, or failed without results.
     pub async fn collect(&self, task: Task, urls: &[String]) -> Result<Transcription, Error> {
         ended(&task)?;
-        let files = stream::iter(matched(&task, urls))
-            .map(|(url, next)| async move {
-                let outcome = match next {
-                    Next::Done(outcome) => outcome,
-                    Next::Download(from) => self.download(&from).await.map_err(FileFailure::Download),
-                };
-                FileTranscription { url, outcome }
-            })
+        let files = stream::iter(matched(&task, urls).into_iter().enumerate())
+            .map(|(index, (url, next))| self.read(index, url, task.id(), next))
             .buffered(DOWNLOADS)
             .collect()
             .await;
         Ok(Transcription { task, files })
+    }
+
+    /// Reads the transcript of one file, or tells why there is none.
+    pub(crate) async fn read(&self, index: usize, url: String, id: &TaskId, next: Next) -> FileTranscription {
+        let outcome = match next {
+            Next::Done(outcome) => outcome,
+            Next::Download(from) => self.download(&from).await.map_err(FileFailure::Download),
+        };
+        FileTranscription { index, url, task: Some(id.clone()), outcome }
     }
 }
 

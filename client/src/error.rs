@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::TaskId;
+use crate::{TaskId, meaning};
 
 /// The most bytes of a text of the other side that an error repeats.
 const LONGEST_TEXT: usize = 1000;
@@ -115,6 +115,18 @@ impl Error {
         self.0.code.as_deref()
     }
 
+    /// What the service's code means, if it is documented.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        self.code().and_then(meaning::of).map(|found| found.meaning)
+    }
+
+    /// What to do about it, if the service's code is documented.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.code().and_then(meaning::of).map(|found| found.remedy)
+    }
+
     /// The HTTP status it was answered with.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -132,6 +144,11 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
+}
+
+/// A request that breaks a rule, by the name of its field.
+pub(crate) fn invalid(field: &str, problem: &str) -> Error {
+    Error::new(Kind::InvalidRequest, format!("{field}: {problem}"))
 }
 
 /// Words of the other side as they may stand in an error: on one line, without control characters that

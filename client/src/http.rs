@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use reqwest::{RequestBuilder, header};
+use reqwest::RequestBuilder;
 use url::{Host, Url};
 use valet_clock::{ClockExt, SharedClock};
 
@@ -12,6 +12,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) request_id: Option<String>,
+    /// Whether the service obeyed a wish to wait (RFC 7240, `Preference-Applied: wait`).
+    pub(crate) waited: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -41,16 +43,20 @@ pub(crate) async fn send(
                 if error.is_connect() || error.is_builder() { NoAnswer::NotSent } else { NoAnswer::Lost }
             })?;
             let status = response.status().as_u16();
-            let text = |name| response.headers().get(name)?.to_str().ok();
-            let seconds = text(header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+            let text = |name: &str| response.headers().get(name)?.to_str().ok();
+            let seconds = text("retry-after").and_then(|text| text.trim().parse().ok());
             let retry_after = seconds.map(Duration::from_secs);
-            let request_id =
-                response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+            let request_id = text("x-request-id").map(str::to_owned);
+            let waited = text("preference-applied").is_some_and(|applied| {
+                applied
+                    .split(',')
+                    .any(|preference| preference.split('=').next().unwrap_or_default().trim() == "wait")
+            });
             let body = Limited::new(reqwest::Body::from(response), max_body).collect().await;
             let body = body.map_err(|error| {
                 if error.is::<LengthLimitError>() { NoAnswer::TooLarge } else { NoAnswer::Lost }
             })?;
-            Ok(Answer { status, retry_after, request_id, body: body.to_bytes().into() })
+            Ok(Answer { status, retry_after, request_id, waited, body: body.to_bytes().into() })
         };
     clock.timeout(limit, exchange).await.unwrap_or(Err(NoAnswer::TooSlow))
 }
@@ -61,17 +67,46 @@ pub(crate) async fn send(
 /// What is wrong with it; the words follow the URL's name and repeat nothing of it.
 pub(crate) fn confidential(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
-    let loopback = match url.host() {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password: URLs are shown in errors".into());
+    }
+    if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) {
+        return Ok(url);
+    }
+    Err("must begin with https:// (http:// only to localhost): secrets travel over it".into())
+}
+
+/// The same address, encrypted unless it is on this machine. The service names results by `http` URLs at
+/// times; their storage takes both, and the signature does not cover the scheme.
+pub(crate) fn encrypted(mut url: Url) -> Url {
+    if url.scheme() == "http" && !is_loopback(&url) && url.port().is_none() {
+        let _ = url.set_scheme("https");
+    }
+    url
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password: URLs are shown in errors".into());
     }
-    if url.scheme() == "https" || (url.scheme() == "http" && loopback) {
-        return Ok(url);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_encrypted_unless_they_are_on_this_machine() {
+        let read = |url: &str| encrypted(url.parse().expect("it is a URL")).to_string();
+        let result = "dashscope-result.oss-cn-beijing.aliyuncs.com/a.json?Signature=a%2Fb";
+        assert_eq!(read(&format!("http://{result}")), format!("https://{result}"));
+        for same in
+            ["https://example.com/a", "http://127.0.0.1:8780/a", "http://localhost/a", "http://e.com:81/"]
+        {
+            assert_eq!(read(same), same);
+        }
     }
-    Err("must begin with https:// (http:// only to localhost): secrets travel over it".into())
 }

@@ -2,10 +2,16 @@
 //!
 //! Source: *Manage asynchronous tasks*.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::{Error, error::invalid};
+pub use crate::{
+    list::{TaskList, TaskPage, TaskSummary},
+    stamp::{ASSUMED_OFFSET, TimeStamp},
+};
 
 /// The id of a task.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -19,8 +25,13 @@ impl TaskId {
         &self.0
     }
 
-    /// Whether it can stand in a URL's path as it is.
-    pub(crate) fn is_plain(&self) -> bool {
+    /// Itself, if it can stand in a URL's path as it is.
+    pub(crate) fn checked(&self) -> Result<&str, Error> {
+        let rule = "must be 1 to 256 letters, digits, '-', '_' or '.', and not begin with '.'";
+        if self.is_plain() { Ok(&self.0) } else { Err(invalid("task_id", rule)) }
+    }
+
+    fn is_plain(&self) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         (1..=256).contains(&self.0.len()) && self.0.bytes().all(plain) && !self.0.starts_with('.')
     }
@@ -136,13 +147,13 @@ pub struct Output {
     pub task_status: Status,
     /// When it was submitted; the service gives no zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub submit_time: Option<String>,
+    pub submit_time: Option<TimeStamp>,
     /// When it was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduled_time: Option<String>,
+    pub scheduled_time: Option<TimeStamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<String>,
+    pub end_time: Option<TimeStamp>,
     /// Its files, in no promised order; there once it has ended, also if it failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<Subtask>,
@@ -186,7 +197,7 @@ pub struct Subtask {
 }
 
 /// How many files of a task are how far.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE", default)]
 pub struct TaskMetrics {
     /// All files.
@@ -195,6 +206,9 @@ pub struct TaskMetrics {
     pub succeeded: u32,
     /// Those that were not.
     pub failed: u32,
+    /// What else the answer held.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// What a task cost.
@@ -208,7 +222,34 @@ pub struct Usage {
     pub extra: Map<String, Value>,
 }
 
+impl Usage {
+    /// The speech that is billed.
+    #[must_use]
+    pub fn speech(&self) -> Duration {
+        Duration::try_from_secs_f64(self.duration).unwrap_or_default()
+    }
+}
+
 impl Task {
+    /// A task of which a list told no more than its status.
+    pub(crate) fn listed(task_id: TaskId, task_status: Status) -> Self {
+        let (submit_time, scheduled_time, end_time) = (None, None, None);
+        let (results, task_metrics, code, message, extra) = (Vec::new(), None, None, None, Map::new());
+        let output = Output {
+            task_id,
+            task_status,
+            submit_time,
+            scheduled_time,
+            end_time,
+            results,
+            task_metrics,
+            code,
+            message,
+            extra,
+        };
+        Self { output, usage: None, request_id: String::new(), extra: Map::new() }
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &TaskId {
@@ -264,7 +305,10 @@ mod tests {
         assert_eq!((task.id().as_str(), task.status()), ("t-1", &Status::Succeeded));
         assert_eq!(task.results()[0].transcription_url.as_deref(), Some("https://r"));
         assert_eq!(task.results()[1].code.as_deref(), Some("InvalidFile.DownloadFailed"));
-        assert_eq!(task.output.task_metrics, Some(TaskMetrics { total: 2, succeeded: 1, failed: 1 }));
+        assert_eq!(
+            task.output.task_metrics,
+            Some(TaskMetrics { total: 2, succeeded: 1, failed: 1, extra: Map::new() })
+        );
         assert!((task.usage.unwrap().duration - 9.0).abs() < f64::EPSILON);
         assert!(task.extra.is_empty() && task.output.extra.is_empty(), "no field is misspelt");
         assert!(task.output.results.iter().all(|subtask| subtask.extra.is_empty()));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use crate::{Error, Kind, Status, Task, Transcript, error::printable, task::Subtask};
+use crate::{Error, Kind, Status, Task, TaskId, Transcript, error::printable, meaning, task::Subtask};
 
 /// What came of a task.
 #[derive(Clone, Debug)]
@@ -30,7 +30,9 @@ impl Transcription {
 /// What came of one file.
 #[derive(Clone, Debug)]
 pub struct FileTranscription {
+    pub(crate) index: usize,
     pub(crate) url: String,
+    pub(crate) task: Option<TaskId>,
     pub(crate) outcome: Result<Transcript, FileFailure>,
 }
 
@@ -39,6 +41,18 @@ impl FileTranscription {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its place among the URLs that were named, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The task it was part of; none if that could not be submitted.
+    #[must_use]
+    pub fn task_id(&self) -> Option<&TaskId> {
+        self.task.as_ref()
     }
 
     /// Its transcript, which is empty if there is no speech in it.
@@ -65,6 +79,32 @@ pub enum FileFailure {
     Missing,
     /// It was transcribed, and its result cannot be read.
     Download(Error),
+    /// The task it was part of could not be submitted or waited for, or failed as a whole.
+    Task(Error),
+}
+
+impl FileFailure {
+    /// The service's code for it, if there is one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Failed { code, .. } => Some(code),
+            Self::Download(error) | Self::Task(error) => error.code(),
+            Self::Missing => None,
+        }
+    }
+
+    /// What the service's code means, if it is documented.
+    #[must_use]
+    pub fn meaning(&self) -> Option<&'static str> {
+        self.code().and_then(meaning::of).map(|found| found.meaning)
+    }
+
+    /// What to do about it, if the service's code is documented.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.code().and_then(meaning::of).map(|found| found.remedy)
+    }
 }
 
 impl fmt::Display for FileFailure {
@@ -73,6 +113,7 @@ impl fmt::Display for FileFailure {
             Self::Failed { code, message } if message.is_empty() => write!(f, "failed with {code}"),
             Self::Failed { code, message } => write!(f, "{message} ({code})"),
             Self::Missing => f.write_str("the task ended without a result for this file"),
+            Self::Task(error) => write!(f, "{error}"),
             Self::Download(error) => write!(f, "transcribed, but the result cannot be read: {error}"),
         }
     }

@@ -1,37 +1,43 @@
-//! Waiting for a task: looks at it by a schedule until it ends.
+//! Waiting for a task: for its end, or for every change on the way there.
 
 use std::{
+    fmt,
     future::{Future, IntoFuture},
     pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use valet_clock::ClockExt;
+use futures_util::{Stream, TryStreamExt, stream};
+use valet_clock::{ClockExt, SharedClock};
 use valet_pacing::PollSchedule;
 
 use crate::{
-    Error, Kind, Task, TaskId,
-    api::{Api, BACK_OFF},
+    Error, Kind, Status, Task, TaskId,
+    poller::{Manner, Poller, Watch},
 };
 
-/// Told of a task each time it was looked at.
-type Report<'c> = Box<dyn FnMut(&Task) + Send + 'c>;
+/// A task that is watched, and its status when it was last told; nothing once it has ended.
+type Seen = Option<(Watch, Option<Status>)>;
+/// Told of a task each time something was learnt of it.
+type Report<'r> = Box<dyn FnMut(&Task) + Send + 'r>;
 
-/// A wait for the end of a task: set it up, then `.await` it.
+/// A wait for the end of a task: set it up, then `.await` it. Dropped, it costs nothing further.
 #[must_use = "a wait does nothing until it is awaited"]
-pub struct Wait<'c> {
-    pub(crate) api: &'c Api,
+pub struct Wait<'r> {
+    pub(crate) poller: Poller,
+    pub(crate) clock: SharedClock,
     pub(crate) id: TaskId,
-    pub(crate) schedule: PollSchedule,
+    pub(crate) manner: Manner,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) on_progress: Option<Report<'c>>,
+    pub(crate) on_progress: Option<Report<'r>>,
 }
 
-impl<'c> Wait<'c> {
-    /// Calls `report` with the task each time it was looked at.
-    pub fn on_progress(mut self, report: impl FnMut(&Task) + Send + 'c) -> Self {
-        self.on_progress = Some(Box::new(report));
-        self
+impl<'r> Wait<'r> {
+    /// Calls `report` with the task each time something was learnt of it.
+    pub fn on_progress<'n>(self, report: impl FnMut(&Task) + Send + 'n) -> Wait<'n> {
+        let Self { poller, clock, id, manner, deadline, .. } = self;
+        Wait { poller, clock, id, manner, deadline, on_progress: Some(Box::new(report)) }
     }
 
     /// Gives up after `limit` with [`Kind::Deadline`]; the task goes on. Without one it waits for as
@@ -41,14 +47,37 @@ impl<'c> Wait<'c> {
         self
     }
 
-    /// Looks by `schedule` instead of the usual one.
+    /// Looks by `schedule` instead of the usual one, unless somebody waits for this task already.
     pub fn schedule(mut self, schedule: PollSchedule) -> Self {
-        self.schedule = schedule;
+        self.manner.schedule = schedule;
         self
     }
 
+    /// Says how long the audio of the task is. The client learns how long tasks take for their length,
+    /// and looks when they are about to end.
+    pub fn audio_length(mut self, length: Duration) -> Self {
+        self.manner.length = Some(length);
+        self
+    }
+
+    /// What becomes of the task, at each change of its status until it has ended.
+    pub fn changes(self) -> StatusChanges {
+        let Self { poller, id, manner, .. } = self;
+        let changes = stream::once(async move {
+            id.checked()?;
+            // Not before the first poll: it needs a runtime.
+            let watch = poller.watch(&id, manner);
+            Ok(stream::try_unfold(Some((watch, None)), move |open| {
+                let id = id.clone();
+                async move { next_change(open).await.map_err(|error| error.of_task(&id)) }
+            }))
+        });
+        let changes = changes.try_flatten();
+        StatusChanges(Box::pin(changes))
+    }
+
     async fn run(mut self) -> Result<Task, Error> {
-        let (clock, id) = (self.api.clock.clone(), self.id.clone());
+        let (clock, id) = (self.clock.clone(), self.id.clone());
         // A limit beyond what the clock can count is none.
         let limit = self.deadline.filter(|limit| clock.now().checked_add(*limit).is_some());
         let outcome = match limit {
@@ -62,44 +91,61 @@ impl<'c> Wait<'c> {
     }
 
     async fn until_final(&mut self) -> Result<Task, Error> {
-        let clock = &self.api.clock;
-        let (began, mut failures) = (clock.now(), 0);
+        self.id.checked()?;
+        let mut watch = self.poller.watch(&self.id, self.manner);
         loop {
-            let age = clock.now().saturating_duration_since(began);
-            let pause = match failures {
-                0 => self.schedule.wait(age, fastrand::f64()),
-                failed => BACK_OFF.wait(failed - 1, fastrand::f64()),
-            };
-            clock.sleep(pause).await;
-            match self.api.query(&self.id).await {
-                Ok(task) => {
-                    failures = 0;
-                    if let Some(report) = &mut self.on_progress {
-                        report(&task);
-                    }
-                    if task.status().is_final() {
-                        return Ok(task);
-                    }
-                }
-                // The task goes on and is paid for: no passing trouble ends the wait for it.
-                Err(error) if error.is_retryable() || error.status() == Some(429) => {
-                    tracing::debug!(%error, task = %self.id, "a look at the task failed");
-                    failures += 1;
-                    if let Some(wait) = error.retry_after() {
-                        clock.sleep(wait.min(Duration::from_secs(60))).await;
-                    }
-                }
-                Err(error) => return Err(error),
+            let task = watch.next().await?;
+            if let Some(report) = &mut self.on_progress {
+                report(&task);
+            }
+            if task.status().is_final() {
+                return Ok((*task).clone());
             }
         }
     }
 }
 
-impl<'c> IntoFuture for Wait<'c> {
+/// The next change after the status that was seen last, and where to go on.
+async fn next_change(open: Seen) -> Result<Option<(Task, Seen)>, Error> {
+    let Some((mut watch, mut last)) = open else { return Ok(None) };
+    loop {
+        let task = watch.next().await?;
+        if last.replace(task.status().clone()).as_ref() != Some(task.status()) {
+            let open = (!task.status().is_final()).then_some((watch, last));
+            return Ok(Some(((*task).clone(), open)));
+        }
+    }
+}
+
+impl<'r> IntoFuture for Wait<'r> {
     type Output = Result<Task, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'c>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'r>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A task at each change of its status; ends when the task has, or with an error.
+#[must_use = "a stream does nothing until it is polled"]
+pub struct StatusChanges(Pin<Box<dyn Stream<Item = Result<Task, Error>> + Send>>);
+
+impl Stream for StatusChanges {
+    type Item = Result<Task, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for StatusChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusChanges").finish_non_exhaustive()
     }
 }

@@ -1,9 +1,17 @@
 //! Rate budgets, poll schedules and back-off: pure, they take the time and do no I/O.
 
+mod agenda;
 mod back_off;
 mod budget;
+mod forecast;
+mod listing;
+mod pressure;
 mod schedule;
 
+pub use agenda::Agenda;
 pub use back_off::BackOff;
 pub use budget::{Quota, RateBudget};
+pub use forecast::{Expected, Forecast};
+pub use listing::Listing;
+pub use pressure::Pressure;
 pub use schedule::PollSchedule;

@@ -1,74 +1,83 @@
-//! When to look at a task again: early at first, then in proportion to its age.
+//! When to look at a task again: early, then by its age, and most often when its end is expected.
 
 use std::time::Duration;
 
-/// A schedule of looks at a task that nobody knows the length of.
+use crate::Expected;
+
+/// No two looks at a task are closer than this.
+const LEAST: Duration = Duration::from_millis(250);
+/// The shortest and the longest interval while the end is expected.
+const WATCHFUL: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+
+/// A schedule of looks at a task.
 ///
-/// The delay between a task's end and the look that finds it is at most one interval, so intervals in
-/// proportion to the age keep the delay a small share of the whole wait, with a number of looks that
-/// grows only with the logarithm of the age, until `longest` bounds the delay.
+/// Where nobody knows how long tasks take, the chance that one ends in the next moment falls with its
+/// age, and a given number of looks finds ends soonest if intervals grow with the square root of the age.
+/// Where the time is known about, looks are spared before it and spent around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PollSchedule {
     first: Duration,
-    share: f64,
+    growth: f64,
     longest: Duration,
 }
 
 impl PollSchedule {
-    /// A first look after `first`; then every `share` of the age, at least `first` and at most
-    /// `longest`.
+    /// A first look after `first`; then at intervals of `growth` times the square root of the age, both
+    /// in seconds, at most `longest`.
     #[must_use]
-    pub const fn new(first: Duration, share: f64, longest: Duration) -> Self {
-        Self { first, share, longest }
+    pub const fn new(first: Duration, growth: f64, longest: Duration) -> Self {
+        Self { first, growth, longest }
     }
 
-    /// The wait until the next look at a task of this age. `jitter`, from 0 to 1, draws it from the
-    /// upper fifth of its range, so that tasks submitted together are not looked at together.
+    /// The wait until the next look at a task of this age, of which so much is expected. `jitter`, from
+    /// 0 to 1, draws it from the upper fifth of its range, so that tasks submitted together are not looked
+    /// at together.
     #[must_use]
-    pub fn wait(&self, age: Duration, jitter: f64) -> Duration {
-        let wait = age.mul_f64(self.share).clamp(self.first, self.longest.max(self.first));
-        wait.mul_f64(0.8 + 0.2 * jitter.clamp(0.0, 1.0))
+    pub fn wait(&self, age: Duration, expected: Option<Expected>, jitter: f64) -> Duration {
+        let watch = expected.map(|expected| Watch::new(expected, self.longest));
+        let wait = match watch {
+            Some(watch) if age + watch.interval < watch.begins => {
+                // Few looks for those that fail early, each when the task is three times as old.
+                (age * 2).max(self.first).min(watch.begins - age)
+            }
+            Some(watch) if age < watch.ends => watch.interval,
+            _ if age < self.first => self.first - age,
+            _ => self.by_age(age),
+        };
+        wait.mul_f64(0.8 + 0.2 * jitter.clamp(0.0, 1.0)).max(LEAST)
+    }
+
+    fn by_age(&self, age: Duration) -> Duration {
+        let seconds = (self.growth * age.as_secs_f64().sqrt()).clamp(0.0, self.longest.as_secs_f64());
+        Duration::try_from_secs_f64(seconds).unwrap_or(self.longest).max(LEAST)
     }
 }
 
 impl Default for PollSchedule {
     /// For file transcription: seconds for a short recording, an hour or more for a long one.
     fn default() -> Self {
-        Self::new(Duration::from_millis(500), 0.15, Duration::from_secs(10))
+        Self::new(Duration::from_secs(1), 0.8, Duration::from_secs(5))
+    }
+}
+
+/// The time in which a task probably ends.
+struct Watch {
+    begins: Duration,
+    ends: Duration,
+    interval: Duration,
+}
+
+impl Watch {
+    fn new(Expected { median, spread }: Expected, longest: Duration) -> Self {
+        let factor = (2.0 * spread).exp();
+        let begins = median.div_f64(factor);
+        // As many looks until the median as were spared before.
+        let looks = 1.0 + median.as_secs_f64() / 8.0;
+        let interval = (median - begins).div_f64(looks).clamp(WATCHFUL.0, WATCHFUL.1).min(longest);
+        let ends = Duration::try_from_secs_f64(median.as_secs_f64() * factor).unwrap_or(Duration::MAX);
+        Self { begins, ends, interval }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn waits_stay_in_their_range_and_grow_with_the_age(age in 0_u64..100_000_000, jitter in 0.0..1.0) {
-            let schedule = PollSchedule::default();
-            let age = Duration::from_millis(age);
-            let wait = schedule.wait(age, jitter);
-            prop_assert!(wait >= Duration::from_millis(400) && wait <= Duration::from_secs(10));
-            prop_assert!(schedule.wait(age + Duration::from_secs(1), jitter) >= wait);
-            if age > Duration::from_secs(4) {
-                prop_assert!(wait <= age.mul_f64(0.16));
-            }
-        }
-
-        /// A task of any length is found within a sixth of it, or ten seconds, by few looks.
-        #[test]
-        fn an_end_is_found_soon_and_with_few_looks(length in 1_u64..43_200, seed: u64) {
-            let (schedule, length) = (PollSchedule::default(), Duration::from_secs(length));
-            let (mut age, mut looks, mut draw) = (Duration::ZERO, 0_u32, seed | 1);
-            while age < length {
-                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                age += schedule.wait(age, f64::from((draw >> 33) as u32) / f64::from(u32::MAX >> 1));
-                looks += 1;
-            }
-            prop_assert!(age - length <= (length / 6).clamp(Duration::from_millis(500), Duration::from_secs(10)));
-            prop_assert!(f64::from(looks) <= 35.0 + length.as_secs_f64() / 8.0);
-        }
-    }
-}
+mod tests;

@@ -135,7 +135,10 @@ fn the_client_reads_the_documented_answers_whole() {
     let [success, failure] = task.results() else { panic!("{:?}", task.results()) };
     assert_eq!((task.status(), &failure.subtask_status), (&Status::Succeeded, &Status::Failed));
     assert!(success.transcription_url.is_some() && failure.code.is_some() && failure.message.is_some());
-    assert_eq!(task.output.task_metrics.map(|metrics| (metrics.total, metrics.failed)), Some((2, 1)));
+    assert_eq!(
+        task.output.task_metrics.as_ref().map(|metrics| (metrics.total, metrics.failed)),
+        Some((2, 1))
+    );
     assert_eq!(fields(&serde_json::to_value(&task).unwrap()), documented(TASK));
     assert!(
         task.extra.is_empty()

@@ -135,7 +135,7 @@ impl Board {
     fn note(&mut self, task: &Task) {
         let Some(row) = self.tasks.iter_mut().find(|row| row.id == *task.id()) else { return };
         row.status = task.status().clone();
-        if let Some(metrics) = task.output.task_metrics {
+        if let Some(metrics) = &task.output.task_metrics {
             let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
             row.recordings = row.recordings.max(count(metrics.total));
             row.done = count(metrics.succeeded.saturating_add(metrics.failed)).min(row.recordings);

@@ -3,14 +3,17 @@
 //! Source: *Fun-ASR recording, RESTful API*.
 
 mod filter;
+mod format;
 mod model;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-pub use self::{filter::WordFilter, model::Model};
-use crate::{Error, Kind};
+pub use self::{filter::WordFilter, format::FORMATS, model::Model};
+use crate::{Error, Uploaded, error::invalid};
 
 /// The most URLs in one task (*Fun-ASR recording*).
 pub const MAX_URLS: usize = 100;
@@ -23,6 +26,10 @@ pub struct TranscriptionRequest {
     parameters: Parameters,
     extra: Map<String, Value>,
     max_urls: usize,
+    audio_length: Option<Duration>,
+    /// The model that may read the uploads among the URLs, if there are any.
+    uploads: Option<Model>,
+    allows_unknown: bool,
 }
 
 /// The documented parameters; what is not set is left to the service.
@@ -54,7 +61,22 @@ impl TranscriptionRequest {
             parameters: Parameters::default(),
             extra: Map::new(),
             max_urls: MAX_URLS,
+            audio_length: None,
+            uploads: None,
+            allows_unknown: false,
         }
+    }
+
+    /// Transcribes these local files, which were put into the service's temporary storage, by the model
+    /// that may read them.
+    #[must_use]
+    pub fn uploads<'u>(mut self, files: impl IntoIterator<Item = &'u Uploaded>) -> Self {
+        for file in files {
+            self.urls.push(file.url.clone());
+            self.model = file.model.clone();
+            self.uploads = Some(file.model.clone());
+        }
+        self
     }
 
     /// The model; `fun-asr` unless set.
@@ -121,11 +143,60 @@ impl TranscriptionRequest {
         self
     }
 
+    /// Sends values that this version does not know, such as a language that a model has learnt since.
+    #[must_use]
+    pub fn allow_unknown(mut self) -> Self {
+        self.allows_unknown = true;
+        self
+    }
+
     /// How many URLs a task takes at the endpoint in use. The guide says 100, a newer text 1.
     #[must_use]
     pub fn max_urls(mut self, count: usize) -> Self {
         self.max_urls = count;
         self
+    }
+
+    /// How long the longest recording is, if that is known. Not sent: it tells the client when to look.
+    #[must_use]
+    pub fn audio_length(mut self, length: Duration) -> Self {
+        self.audio_length = Some(length);
+        self
+    }
+
+    pub(crate) fn chosen_model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Whether it names files in the service's own storage.
+    pub(crate) fn needs_resolving(&self) -> bool {
+        self.uploads.is_some()
+    }
+
+    /// Requests of at most as many URLs as a task takes, each with the place of its first one. Checks all
+    /// of them.
+    pub(crate) fn split(self) -> Result<Vec<(usize, Self)>, Error> {
+        let size = self.max_urls.max(1);
+        Self { max_urls: usize::MAX, ..self.clone() }.check()?;
+        let places = (0..).step_by(size);
+        let part = |urls: &[String]| Self { urls: urls.to_vec(), max_urls: size, ..self.without_urls() };
+        Ok(places.zip(self.urls.chunks(size).map(part)).collect())
+    }
+
+    fn without_urls(&self) -> Self {
+        let (parameters, extra) = (self.parameters.clone(), self.extra.clone());
+        let (model, uploads) = (self.model.clone(), self.uploads.clone());
+        Self { urls: Vec::new(), model, parameters, extra, uploads, ..*self }
+    }
+
+    pub(crate) fn known_length(&self) -> Option<Duration> {
+        self.audio_length
+    }
+
+    /// The URLs whose names end as no format does that the service takes. Only a hint: a name proves
+    /// nothing.
+    pub fn unlikely_formats(&self) -> impl Iterator<Item = &str> {
+        self.urls.iter().map(String::as_str).filter(|url| format::of(url) == format::Hint::Unlikely)
     }
 
     /// The URLs, in order.
@@ -169,12 +240,26 @@ impl TranscriptionRequest {
             }
             _ => {}
         }
-        self.urls.iter().enumerate().map(|(index, url)| checked_url(index, url)).collect()
+        if self.uploads.as_ref().is_some_and(|model| *model != self.model) {
+            return Err(invalid(
+                "model",
+                "a file that was uploaded can be read by the model it was uploaded for",
+            ));
+        }
+        let is_upload = |url: &String| self.uploads.is_some() && url.starts_with("oss://");
+        let checked = |(index, url)| if is_upload(url) { Ok(url.clone()) } else { checked_url(index, url) };
+        self.urls.iter().enumerate().map(checked).collect()
     }
 
     fn check_parameters(&self) -> Result<(), Error> {
-        let Parameters { channel_id, speaker_count, language_hints, speech_noise_threshold, .. } =
-            &self.parameters;
+        let Parameters {
+            vocabulary_id,
+            channel_id,
+            speaker_count,
+            language_hints,
+            speech_noise_threshold,
+            ..
+        } = &self.parameters;
         let diarization = self.parameters.diarization_enabled == Some(true);
         if let Some(channels) = channel_id {
             if channels.is_empty() {
@@ -192,7 +277,14 @@ impl TranscriptionRequest {
                 return Err(invalid("speaker_count", "must be 2 to 100"));
             }
         }
-        if let (Some(known), Some(hints)) = (self.model.languages(), language_hints)
+        if vocabulary_id.as_ref().is_some_and(String::is_empty) {
+            return Err(invalid("vocabulary_id", "must not be empty"));
+        }
+        if language_hints.as_ref().is_some_and(Vec::is_empty) {
+            return Err(invalid("language_hints", "name a language, or leave them to the service"));
+        }
+        let languages = self.model.languages().filter(|_| !self.allows_unknown);
+        if let (Some(known), Some(hints)) = (languages, language_hints)
             && let Some(unknown) = hints.iter().find(|hint| !known.contains(&hint.as_str()))
         {
             let problem =
@@ -219,8 +311,12 @@ fn checked_url(index: usize, text: &str) -> Result<String, Error> {
     Ok(if plain { text.to_owned() } else { url.into() })
 }
 
-fn invalid(field: &str, problem: &str) -> Error {
-    Error::new(Kind::InvalidRequest, format!("{field}: {problem}"))
+/// A request without URLs: for [`uploads`](TranscriptionRequest::uploads) and
+/// [`Client::transcribe_file`](crate::Client::transcribe_file).
+impl Default for TranscriptionRequest {
+    fn default() -> Self {
+        Self::new([] as [String; 0])
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every documented rule, with a request that keeps it and one that breaks it.
 
 use super::*;
+use crate::Kind;
 
 const URL: &str = "https://example.com/a.mp3";
 
@@ -93,4 +94,51 @@ fn languages_are_those_of_the_model_unless_the_model_is_unknown() {
     assert!(refused(&request().language_hints(["sv"])).contains("zh, en, ja"));
     assert!(refused(&request().model("fun-asr-2025-08-25").language_hints(["ja"])).contains("zh, en"));
     assert!(request().model("fun-asr-next").language_hints(["tlh"]).body().is_ok());
+}
+
+#[test]
+fn a_language_that_is_new_to_a_model_can_be_sent_on_purpose() {
+    let body = request().language_hints(["sv"]).allow_unknown().body().unwrap();
+    assert_eq!(body["parameters"]["language_hints"], json!(["sv"]));
+    assert!(refused(&request().language_hints([] as [&str; 0])).starts_with("language_hints"));
+    assert!(refused(&request().vocabulary_id("")).starts_with("vocabulary_id"));
+    assert!(refused(&request().speech_noise_threshold(1.5)).starts_with("speech_noise_threshold"));
+    assert!(refused(&request().speech_noise_threshold(f32::NAN)).starts_with("speech_noise_threshold"));
+}
+
+#[test]
+fn uploads_are_read_by_the_model_they_were_made_for() {
+    let uploaded = Uploaded { url: "oss://dir/a.wav".into(), model: Model::FunAsrMtl };
+    let request = TranscriptionRequest::default().uploads([&uploaded]);
+    let body = request.body().unwrap();
+    assert_eq!(
+        (&body["model"], &body["input"]["file_urls"]),
+        (&json!("fun-asr-mtl"), &json!(["oss://dir/a.wav"]))
+    );
+    assert!(request.needs_resolving() && !self::request().needs_resolving());
+    assert!(refused(&request.model("fun-asr")).starts_with("model"));
+}
+
+#[test]
+fn many_urls_are_split_in_order_and_all_are_checked_first() {
+    let urls: Vec<String> = (0..5).map(|number| format!("https://e.com/{number}")).collect();
+    let request = TranscriptionRequest::new(&urls).max_urls(2).audio_length(Duration::from_secs(9));
+    let parts = request.clone().split().unwrap();
+    let places: Vec<_> = parts.iter().map(|(first, part)| (*first, part.urls().len())).collect();
+    assert_eq!(places, [(0, 2), (2, 2), (4, 1)]);
+    assert_eq!(parts[2].1.urls(), &urls[4..]);
+    assert!(
+        parts.iter().all(|(_, part)| part.known_length() == request.known_length() && part.body().is_ok())
+    );
+    let bad = TranscriptionRequest::new([URL, URL, "ftp://e.com"]).max_urls(1).split().unwrap_err();
+    assert!(bad.to_string().starts_with("file_urls[2]"), "{bad}");
+    assert!(TranscriptionRequest::default().split().is_err());
+}
+
+#[test]
+fn names_that_end_as_no_format_are_told() {
+    let urls =
+        ["https://e.com/a.MP3?x=.txt", "https://e.com/a", "https://e.com/notes.txt", "https://e.com/v1.2/a"];
+    let request = TranscriptionRequest::new(urls);
+    assert_eq!(request.unlikely_formats().collect::<Vec<_>>(), ["https://e.com/notes.txt"]);
 }

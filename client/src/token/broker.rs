@@ -9,7 +9,7 @@ use url::Url;
 use valet_clock::SharedClock;
 use valet_pacing::BackOff;
 
-use super::{AppCredential, Token, TokenFuture, TokenSource};
+use super::{AppCredential, Need, Token, TokenFuture, TokenSource};
 use crate::{
     Error, Kind,
     http::{self, Answer, NoAnswer},
@@ -27,12 +27,19 @@ pub(crate) struct BrokerSource {
     pub(crate) http: Client,
     pub(crate) url: Url,
     pub(crate) credential: AppCredential,
+    /// A word of the caller's for the broker's audit trail.
+    pub(crate) reference: Option<String>,
     pub(crate) clock: SharedClock,
 }
 
 #[derive(Serialize)]
-struct Body {
-    rejected: String,
+struct Body<'b> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_ttl: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_reference_id: Option<&'b str>,
 }
 
 /// The fields of the answer that we read.
@@ -54,11 +61,11 @@ struct Problem {
 }
 
 impl TokenSource for BrokerSource {
-    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, need: Need<'s>) -> TokenFuture<'s> {
         Box::pin(async move {
             let mut failures = 0;
             loop {
-                let error = match self.ask(refused).await {
+                let error = match self.ask(need).await {
                     Ok(token) => return Ok(token),
                     Err(error) => error,
                 };
@@ -74,11 +81,16 @@ impl TokenSource for BrokerSource {
 }
 
 impl BrokerSource {
-    async fn ask(&self, refused: Option<&Token>) -> Result<Token, Error> {
+    async fn ask(&self, need: Need<'_>) -> Result<Token, Error> {
         let AppCredential { app, secret } = &self.credential;
         let mut request = self.http.post(self.url.clone()).basic_auth(app, Some(secret.expose_secret()));
-        if let Some(refused) = refused {
-            request = request.json(&Body { rejected: refused.sha256() });
+        let body = Body {
+            rejected: need.refused.map(Token::sha256),
+            min_ttl: need.life.map(|life| life.as_secs()),
+            client_reference_id: self.reference.as_deref(),
+        };
+        if body.rejected.is_some() || body.min_ttl.is_some() || body.client_reference_id.is_some() {
+            request = request.json(&body);
         }
         let answer =
             http::send(request, &self.clock, LIMIT, MAX_BODY).await.map_err(|why| self.no_answer(why))?;

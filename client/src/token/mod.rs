@@ -99,11 +99,21 @@ impl fmt::Debug for Token {
 /// A pending fetch of a token.
 pub type TokenFuture<'s> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 's>>;
 
+/// What a token is needed for.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Need<'t> {
+    /// The token that the service has just refused, if that is why another is asked for.
+    pub refused: Option<&'t Token>,
+    /// How long it should live at least, if the usual life may be too short.
+    pub life: Option<Duration>,
+}
+
 /// Where tokens come from. The client asks for one when it needs it, keeps it for its life, and never
 /// asks twice at a time: an implementation only fetches.
 pub trait TokenSource: Send + Sync + 'static {
-    /// A token. `refused` is the one that the service has just refused, if that is why it is asked.
-    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s>;
+    /// A token, for what it is needed for.
+    fn fetch<'s>(&'s self, need: Need<'s>) -> TokenFuture<'s>;
 }
 
 /// Any function that fetches a token is a source; one that wants to know of refusals implements the
@@ -113,7 +123,7 @@ where
     F: Fn() -> T + Send + Sync + 'static,
     T: Future<Output = Result<Token, Error>> + Send + 'static,
 {
-    fn fetch<'s>(&'s self, _: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, _: Need<'s>) -> TokenFuture<'s> {
         Box::pin(self())
     }
 }
@@ -122,7 +132,7 @@ where
 pub(crate) struct Fixed(pub(crate) Token);
 
 impl TokenSource for Fixed {
-    fn fetch<'s>(&'s self, _: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, _: Need<'s>) -> TokenFuture<'s> {
         Box::pin(async { Ok(self.0.clone()) })
     }
 }

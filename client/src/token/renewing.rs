@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use valet_clock::SharedClock;
+use valet_clock::{ClockExt, SharedClock};
 
-use super::{Token, TokenSource};
-use crate::Error;
+use super::{Need, Token, TokenSource};
+use crate::{Error, Kind};
 
 /// A token is not used in the last moments of its life: it would die on its way.
 const FLOOR: Duration = Duration::from_secs(2);
@@ -55,7 +55,36 @@ impl Renewing {
 
     /// A token that lives. Waits only if none is at hand.
     pub(crate) async fn token(&self) -> Result<Arc<Token>, Error> {
-        let (seen, at_hand) = self.at_hand();
+        self.living(FLOOR).await
+    }
+
+    /// A token that lives for another `life`, or for as long as is to be had.
+    pub(crate) async fn token_for(&self, life: Duration) -> Result<Arc<Token>, Error> {
+        let Some((token, left)) = self.at_hand(FLOOR).1.map(|(token, _)| token).zip(self.left()) else {
+            return match self.living(life).await {
+                // A broker whose tokens never live that long.
+                Err(error) if error.kind() == Kind::Refused => self.token().await,
+                outcome => outcome,
+            };
+        };
+        if left >= life {
+            return self.token().await;
+        }
+        // One that may do is better than none, and is not to die while another is asked for.
+        let patience = left.saturating_sub(FLOOR) / 2;
+        let longer = self.0.clock.timeout(patience, self.living(life)).await;
+        longer.unwrap_or(Ok(token.clone())).or(Ok(token))
+    }
+
+    /// How long the token at hand lives yet.
+    fn left(&self) -> Option<Duration> {
+        let state = self.lock();
+        let dies = state.held.as_ref()?.times.map(|(dies, _)| dies);
+        Some(dies.map_or(LONGEST_LIFE, |dies| dies.saturating_duration_since(self.0.clock.now())))
+    }
+
+    async fn living(&self, life: Duration) -> Result<Arc<Token>, Error> {
+        let (seen, at_hand) = self.at_hand(life);
         if let Some((token, is_due)) = at_hand {
             if is_due {
                 self.renew_behind();
@@ -63,7 +92,7 @@ impl Renewing {
             return Ok(token);
         }
         let _fetching = self.0.fetching.lock().await;
-        let (fetches, at_hand) = self.at_hand();
+        let (fetches, at_hand) = self.at_hand(life);
         if let Some((token, _)) = at_hand {
             return Ok(token);
         }
@@ -71,7 +100,7 @@ impl Renewing {
         let failure = if fetches > seen { self.lock().failure.clone() } else { None };
         match failure {
             Some(failure) => Err(failure),
-            None => self.fetch().await,
+            None => self.fetch(Some(life).filter(|life| *life > FLOOR)).await,
         }
     }
 
@@ -89,11 +118,12 @@ impl Renewing {
         }
     }
 
-    /// How many fetches have ended; and the token at hand, with whether it is due for renewal.
-    fn at_hand(&self) -> (u64, Option<(Arc<Token>, bool)>) {
+    /// How many fetches have ended; and the token at hand that lives for another `life`, with whether it
+    /// is due for renewal.
+    fn at_hand(&self, life: Duration) -> (u64, Option<(Arc<Token>, bool)>) {
         let (now, state) = (self.0.clock.now(), self.lock());
         let at_hand = state.held.as_ref().and_then(|held| match held.times {
-            Some((dies, _)) if now + FLOOR >= dies => None,
+            Some((dies, _)) if now + life >= dies => None,
             Some((_, renew)) => Some((held.token.clone(), now >= renew)),
             None => Some((held.token.clone(), false)),
         });
@@ -105,8 +135,8 @@ impl Renewing {
         let renewing = self.clone();
         tokio::spawn(async move {
             let Ok(_fetching) = renewing.0.fetching.try_lock() else { return };
-            if matches!(renewing.at_hand().1, Some((_, true)))
-                && let Err(error) = renewing.fetch().await
+            if matches!(renewing.at_hand(FLOOR).1, Some((_, true)))
+                && let Err(error) = renewing.fetch(None).await
             {
                 tracing::warn!(%error, "a token could not be renewed; the one at hand goes on");
             }
@@ -114,10 +144,10 @@ impl Renewing {
     }
 
     /// Fetches a token; the caller holds `fetching`.
-    async fn fetch(&self) -> Result<Arc<Token>, Error> {
+    async fn fetch(&self, life: Option<Duration>) -> Result<Arc<Token>, Error> {
         let refused = self.lock().refused.clone();
         let sent = self.0.clock.now();
-        let fetched = self.0.source.fetch(refused.as_deref()).await;
+        let fetched = self.0.source.fetch(Need { refused: refused.as_deref(), life }).await;
         let mut state = self.lock();
         state.fetches += 1;
         match fetched {

@@ -5,8 +5,12 @@ mod support;
 
 mod answers;
 mod budget;
+mod lists;
+mod many;
 mod results;
+mod scheduler;
 mod secrecy;
 mod submits;
 mod tokens;
+mod uploads;
 mod waits;

@@ -11,7 +11,10 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use valet_client::{Client, Kind, TaskId, Token, TokenSource, token::TokenFuture};
+use valet_client::{
+    AppCredential, Client, Kind, TaskId, Token, TokenSource,
+    token::{Need, TokenFuture},
+};
 use valet_clock::{Clock, ManualClock};
 
 use crate::support::{
@@ -47,7 +50,8 @@ async fn a_refused_token_is_renewed_by_its_name_and_the_call_repeated() {
     let task = turn_until(&clock, client(&server, &clock).submit(&request())).await.unwrap();
     assert_eq!(task.id(), &TaskId::from("t-1"));
     let fetches: Vec<Value> = server.those(Request::is_for_token).into_iter().map(|r| r.body).collect();
-    assert_eq!(fetches, [Value::Null, json!({ "rejected": SHA256_OF_ST_1 })]);
+    let wished = json!({ "min_ttl": 10 });
+    assert_eq!(fetches, [wished, json!({ "min_ttl": 10, "rejected": SHA256_OF_ST_1 })]);
     let tokens: Vec<_> =
         server.those(Request::is_submit).iter().map(|r| r.bearer().unwrap().to_owned()).collect();
     assert_eq!(tokens, ["st-1", "st-2"]);
@@ -188,12 +192,12 @@ struct Stubborn {
 }
 
 impl TokenSource for Stubborn {
-    fn fetch<'s>(&'s self, refused: Option<&'s Token>) -> TokenFuture<'s> {
+    fn fetch<'s>(&'s self, need: Need<'s>) -> TokenFuture<'s> {
         Box::pin(async move {
             if self.fetches.fetch_add(1, Relaxed) == 1 {
                 self.gate.acquire().await.unwrap().forget();
             }
-            let name = if refused.is_some() { "st-2" } else { "st-1" };
+            let name = if need.refused.is_some() { "st-2" } else { "st-1" };
             Ok(Token::new(name, self.base_url.as_str(), Some(Duration::from_secs(60))))
         })
     }
@@ -236,4 +240,26 @@ async fn a_token_that_is_refused_while_it_is_renewed_does_not_come_back() {
     for renewed_before in [true, false] {
         assert_eq!(tokens_used(renewed_before).await, ["st-1", "st-2"], "{renewed_before}");
     }
+}
+
+#[tokio::test]
+async fn the_brokers_audit_trail_gets_the_word_that_was_set() {
+    let clock = ManualClock::new();
+    let server = accepting_from(&clock, 1).await;
+    let builder = Client::builder().broker(&server.url(), AppCredential::new("acme", "s")).unwrap();
+    let builder = builder.client_reference_id("job-7").clock(Arc::new(ClientClock::new(&clock)));
+    turn_until(&clock, builder.build().unwrap().token()).await.unwrap();
+    assert_eq!(server.journal()[0].body, json!({ "client_reference_id": "job-7" }));
+}
+
+#[tokio::test]
+async fn a_submit_gets_a_token_that_lives_long_enough_to_arrive() {
+    let clock = ManualClock::new();
+    let server = accepting_from(&clock, 1).await;
+    let (client, request) = (client(&server, &clock), request());
+    turn_until(&clock, client.submit(&request)).await.unwrap();
+    clock.advance(Duration::from_secs(54));
+    turn_until(&clock, client.submit(&request)).await.unwrap();
+    let used = server.those(Request::is_submit).pop().unwrap();
+    assert_eq!(used.bearer(), Some("st-2"), "six seconds are too few");
 }

@@ -1,6 +1,7 @@
 //! A server that answers as its script says, writes down what it was asked, and can break off.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -30,9 +31,11 @@ use valet_clock::{Clock, ManualClock};
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
+    pub(crate) query: HashMap<String, String>,
     pub(crate) headers: http::HeaderMap,
     /// `Null` if it is no JSON.
     pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
     /// When it arrived, after the start.
     pub(crate) at: Duration,
 }
@@ -153,12 +156,16 @@ impl Server {
 
 async fn read(request: http::Request<Body>, at: Duration) -> Request {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let body = to_bytes(body, 4 << 20).await.unwrap();
     Request {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
+        query: form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect(),
         headers: parts.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        bytes: body.into(),
         at,
     }
 }

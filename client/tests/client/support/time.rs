@@ -8,7 +8,7 @@ use std::{
 use valet_clock::{Clock, ManualClock, SharedClock, Sleep};
 
 /// The client's time limits for one exchange; all other sleeps are pauses.
-const LIMITS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(300)];
+const LIMITS: [u64; 4] = [10, 30, 55, 300];
 /// Enough for whatever can go on without an answer: tasks that wake one another.
 const SETTLED: usize = 50;
 
@@ -35,7 +35,8 @@ impl Clock for ClientClock {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
-        let is_limit = LIMITS.contains(&deadline.saturating_duration_since(self.now()));
+        let is_limit =
+            LIMITS.map(Duration::from_secs).contains(&deadline.saturating_duration_since(self.now()));
         if is_limit { self.limits.sleep_until(deadline) } else { self.pauses.sleep_until(deadline) }
     }
 }

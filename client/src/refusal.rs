@@ -1,0 +1,91 @@
+//! What an answer that is not the wanted one means to a caller (*Error messages*).
+
+use serde::Deserialize;
+
+use crate::{
+    Error, Kind, Token,
+    http::{Answer, NoAnswer},
+};
+
+/// The documented error body.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ErrorBody {
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+}
+
+pub(crate) fn malformed(what: &str) -> Error {
+    Error::new(Kind::Malformed, format!("the service {what}"))
+}
+
+pub(crate) fn no_answer(why: NoAnswer) -> Error {
+    match why {
+        NoAnswer::NotSent => Error::new(Kind::Unreachable, "the service cannot be reached"),
+        NoAnswer::Lost => Error::new(Kind::Lost, "the connection to the service broke"),
+        NoAnswer::TooSlow => Error::new(Kind::Lost, "the service did not answer in time"),
+        NoAnswer::TooLarge => malformed("answered more than an answer may hold"),
+    }
+}
+
+/// What an error of a submit means: unless it did not arrive or was refused, nobody knows.
+pub(crate) fn doubtful(error: Error) -> Error {
+    let arrived = match error.kind() {
+        Kind::Lost | Kind::Malformed => true,
+        Kind::Unavailable => error.status() != Some(503),
+        _ => false,
+    };
+    if !arrived {
+        return error;
+    }
+    let message = format!(
+        "the task may or may not have been submitted ({error}); it was not sent again, since it would be \
+         billed twice: look for it in the list of tasks first"
+    );
+    let id = error.request_id().map(str::to_owned);
+    Error::answered(Kind::Ambiguous, message, error.status().unwrap_or(0), None, id, None)
+}
+
+/// What a refusal of a call with this token means (*Error messages*).
+pub(crate) fn refusal(answer: Answer, token: Option<&Token>) -> Error {
+    let body: ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // A service that repeats the token does not get it into our errors.
+    let redacted = |text: String| match token.map(Token::expose) {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[token]"),
+        _ => text,
+    };
+    let code = body.code.map(redacted).unwrap_or_default();
+    let kind = match (answer.status, code.as_str()) {
+        (401, _) => Kind::Credentials,
+        // Documented with 429, and waiting does not help.
+        (
+            429,
+            "Throttling.AllocationQuota"
+            | "CommodityNotPurchased"
+            | "PrepaidBillOverdue"
+            | "PostpaidBillOverdue",
+        ) => Kind::Refused,
+        (429, _) => Kind::Throttled,
+        // 408: the request was not received in time (RFC 9110 §15.5.9), and may be sent again.
+        (408 | 500.., _) => Kind::Unavailable,
+        _ => Kind::Refused,
+    };
+    let said = body.message.filter(|message| !message.is_empty()).map(redacted);
+    let said = said.unwrap_or_else(|| format!("status {}, no reason given", answer.status));
+    let message = match kind {
+        Kind::Credentials => format!("the service does not accept the token: {said}"),
+        Kind::Throttled => format!("the service asks for fewer requests: {said}"),
+        Kind::Unavailable => format!("the service has a fault: {said}"),
+        _ => format!("the service refuses: {said}"),
+    };
+    let code = (!code.is_empty()).then_some(code);
+    Error::answered(
+        kind,
+        message,
+        answer.status,
+        code,
+        body.request_id.or(answer.request_id).map(redacted),
+        answer.retry_after,
+    )
+}

@@ -1,0 +1,90 @@
+//! Whether a list of all unfinished tasks tells more than looks at the tasks one by one.
+
+use std::time::{Duration, Instant};
+
+/// Fewer tasks than these are looked at one by one.
+const FEW: usize = 16;
+/// What was learnt of the length of the list holds so long.
+const FRESH: Duration = Duration::from_secs(60);
+/// A list that told too little is not asked for again for so long; twice as long after each such one.
+const REST: Duration = Duration::from_secs(10);
+
+/// The sums: a list costs a call for each of its pages and tells of all tasks on them; a look costs a
+/// call and tells of one.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// How many calls the last list took, and when.
+    calls: Option<(usize, Instant)>,
+    disappointments: u32,
+    rests_until: Option<Instant>,
+}
+
+impl Listing {
+    /// Nothing is known of the list.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { calls: None, disappointments: 0, rests_until: None }
+    }
+
+    /// Whether to ask for the list at `now`, when looks at `due` tasks are due.
+    #[must_use]
+    pub fn pays(&self, now: Instant, due: usize) -> bool {
+        let fresh = self.calls.filter(|(_, at)| now.saturating_duration_since(*at) < FRESH);
+        let rests = self.rests_until.is_some_and(|until| now < until);
+        !rests && due >= FEW && fresh.is_none_or(|(calls, _)| Self::pays_for(calls, due))
+    }
+
+    /// Whether a list of so many calls is worth it for so many tasks: it leaves some of them to be
+    /// looked at nonetheless, so it must save more than it costs.
+    #[must_use]
+    pub const fn pays_for(calls: usize, due: usize) -> bool {
+        calls.saturating_mul(2) <= due
+    }
+
+    /// A list took so many calls, and spared so many looks.
+    pub fn learn(&mut self, now: Instant, calls: usize, spared: usize) {
+        self.calls = Some((calls, now));
+        if spared > calls {
+            self.disappointments = 0;
+        } else {
+            self.disappoints(now);
+        }
+    }
+
+    /// The list was refused or senseless, or not worth its length.
+    pub fn disappoints(&mut self, now: Instant) {
+        self.rests_until = now.checked_add(REST * 2_u32.pow(self.disappointments.min(6)));
+        self.disappointments += 1;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_asked_for_only_if_it_saves_more_than_it_costs() {
+        let (now, mut listing) = (Instant::now(), Listing::new());
+        assert!(!listing.pays(now, FEW - 1) && listing.pays(now, FEW));
+        listing.learn(now, 50, 90);
+        assert!(!listing.pays(now, 99) && listing.pays(now, 100));
+        assert!(listing.pays(now + FRESH, FEW), "what it cost once does not hold for ever");
+    }
+
+    #[test]
+    fn a_list_that_tells_nothing_is_asked_for_less_and_less() {
+        let (mut now, mut listing) = (Instant::now(), Listing::new());
+        let mut rests = Vec::new();
+        for _ in 0..4 {
+            listing.learn(now, 2, 0);
+            let rest = (0..).find(|s| listing.pays(now + Duration::from_secs(*s), 100)).expect("it ends");
+            rests.push(rest);
+            now += Duration::from_secs(rest);
+        }
+        assert_eq!(rests, [10, 20, 40, 80]);
+        listing.learn(now, 2, 50);
+        listing.learn(now, 2, 0);
+        assert!(listing.pays(now + REST, 100), "one that told much makes good for those before");
+    }
+}
