@@ -9,6 +9,7 @@ pub mod admission;
 pub mod audit;
 pub mod broker;
 pub mod config;
+pub mod doctor;
 pub mod http;
 pub mod identity;
 pub mod issue;

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("site", &["admission", "config", "identity", "policy", "token"]),
     ("issue", &["admission", "audit", "identity", "policy", "request_id", "site", "telemetry", "token"]),
     ("reload", &["audit", "config", "issue", "site", "token"]),
+    ("doctor", &["config", "token"]),
     ("lifecycle", &[]),
     ("http", &["audit", "config", "identity", "issue", "lifecycle", "policy", "request_id", "token"]),
     (

@@ -15,6 +15,8 @@ mod audit;
 mod bounds;
 /// What a success says.
 mod contract;
+/// What `valet-server doctor` finds.
+mod doctor;
 /// Never handed out dying, never promised longer than it lives.
 mod expiry;
 /// The samples of the vendor's documentation.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::{Table, Value};
 
-use super::fields::Mistakes;
+use super::fields::Notes;
 
 /// Variables that begin so set a field of the configuration: `VALET_SERVER__AUDIT__PATH` is
 /// `audit.path`. The two underscores keep clear of `VALET_SERVER_PORT` and the like, which Kubernetes
@@ -45,13 +45,13 @@ impl Environment {
 
     /// Lays every `VALET_SERVER__…` variable over `table`: `__` parts the names of nested tables, and
     /// a value that reads as TOML (`8`, `true`, `["a"]`) is taken as such, else as a string.
-    pub(super) fn overlay(&self, table: &mut Table, mistakes: &Mistakes) {
+    pub(super) fn overlay(&self, table: &mut Table, notes: &Notes) {
         for (name, text) in &self.0 {
             let Some(path) = name.strip_prefix(PREFIX).filter(|_| !text.is_empty()) else { continue };
             let path = path.to_ascii_lowercase();
             let parts: Vec<&str> = path.split("__").collect();
             if let Err(part) = set(table, &parts, toml_value(text)) {
-                mistakes.add(parts.join("."), format!("{name}: {part} is not a table"));
+                notes.mistake(parts.join("."), format!("{name}: {part} is not a table"));
             }
         }
     }

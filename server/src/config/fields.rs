@@ -1,11 +1,11 @@
 //! Reads TOML tables field by field and keeps every mistake with its path, instead of stopping at the
 //! first as a serde deserializer does.
 
-use std::{cell::RefCell, fmt, ops::RangeInclusive};
+use std::{cell::RefCell, fmt, ops::RangeInclusive, path::Path};
 
 use toml::{Table, Value};
 
-use super::Environment;
+use super::{Environment, SecretFile};
 
 /// One thing that is wrong with a configuration, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +25,20 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Collects mistakes while a configuration is read.
+/// What is noted while a configuration is read.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct Notes {
+    mistakes: RefCell<Vec<Mistake>>,
+    secret_files: RefCell<Vec<SecretFile>>,
+}
 
-impl Mistakes {
-    pub(super) fn add(&self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.borrow_mut().push(Mistake { path: path.into(), message: message.into() });
+impl Notes {
+    pub(super) fn mistake(&self, path: impl Into<String>, message: impl Into<String>) {
+        self.mistakes.borrow_mut().push(Mistake { path: path.into(), message: message.into() });
     }
 
-    pub(super) fn into_vec(self) -> Vec<Mistake> {
-        self.0.into_inner()
+    pub(super) fn into_parts(self) -> (Vec<Mistake>, Vec<SecretFile>) {
+        (self.mistakes.into_inner(), self.secret_files.into_inner())
     }
 }
 
@@ -45,16 +48,16 @@ pub(super) struct Fields<'m> {
     table: Table,
     known: Vec<&'static str>,
     present: Vec<&'static str>,
-    mistakes: &'m Mistakes,
+    notes: &'m Notes,
 }
 
 impl<'m> Fields<'m> {
-    pub(super) fn root(table: Table, mistakes: &'m Mistakes) -> Self {
-        Self::new(String::new(), table, mistakes)
+    pub(super) fn root(table: Table, notes: &'m Notes) -> Self {
+        Self::new(String::new(), table, notes)
     }
 
-    fn new(path: String, table: Table, mistakes: &'m Mistakes) -> Self {
-        Self { path, table, known: Vec::new(), present: Vec::new(), mistakes }
+    fn new(path: String, table: Table, notes: &'m Notes) -> Self {
+        Self { path, table, known: Vec::new(), present: Vec::new(), notes }
     }
 
     /// The path of a field of this table; of the table itself, for an empty name.
@@ -68,7 +71,13 @@ impl<'m> Fields<'m> {
 
     /// Notes a mistake in a field of this table.
     pub(super) fn mistake(&self, name: &str, message: impl Into<String>) {
-        self.mistakes.add(self.path_of(name), message);
+        self.notes.mistake(self.path_of(name), message);
+    }
+
+    /// Notes that the field `name` names a file that holds a secret.
+    pub(super) fn secret_file(&self, name: &str, path: &Path) {
+        let file = SecretFile { setting: self.path_of(name), path: path.into() };
+        self.notes.secret_files.borrow_mut().push(file);
     }
 
     /// Notes that a field is missing, unless it is there and merely wrong.
@@ -172,8 +181,8 @@ impl<'m> Fields<'m> {
             match item {
                 Value::String(text) => strings.push((format!("{path}[{index}]"), text)),
                 other => self
-                    .mistakes
-                    .add(format!("{path}[{index}]"), format!("must be a string, not {}", kind(&other))),
+                    .notes
+                    .mistake(format!("{path}[{index}]"), format!("must be a string, not {}", kind(&other))),
             }
         }
         strings
@@ -189,7 +198,7 @@ impl<'m> Fields<'m> {
                 Table::new()
             }
         };
-        Self::new(self.path_of(name), table, self.mistakes)
+        Self::new(self.path_of(name), table, self.notes)
     }
 
     /// A table inside this one, if it is there.
@@ -208,9 +217,9 @@ impl<'m> Fields<'m> {
             let path = format!("{}.{key}", outer.path);
             match value {
                 Value::Table(table) => {
-                    tables.push((key, Self::new(path, table, self.mistakes)));
+                    tables.push((key, Self::new(path, table, self.notes)));
                 }
-                other => self.mistakes.add(path, format!("must be a table, not {}", kind(&other))),
+                other => self.notes.mistake(path, format!("must be a table, not {}", kind(&other))),
             }
         }
         tables
@@ -232,9 +241,9 @@ impl<'m> Fields<'m> {
             let path = format!("{path}[{index}]");
             match item {
                 Value::Table(table) => {
-                    tables.push(Self::new(path, table, self.mistakes));
+                    tables.push(Self::new(path, table, self.notes));
                 }
-                other => self.mistakes.add(path, format!("must be a table, not {}", kind(&other))),
+                other => self.notes.mistake(path, format!("must be a table, not {}", kind(&other))),
             }
         }
         tables
@@ -256,7 +265,10 @@ impl<'m> Fields<'m> {
                 text.map(|text| ("env", text))
             }
             (None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(text) => Some(("file", text)),
+                Ok(text) => {
+                    self.secret_file("file", Path::new(&path));
+                    Some(("file", text))
+                }
                 Err(error) => {
                     self.mistake("file", format!("{path} cannot be read: {error}"));
                     None
@@ -273,7 +285,7 @@ impl<'m> Fields<'m> {
     pub(super) fn finish(self) {
         for name in self.table.keys() {
             let message = format!("is not a setting; known here: {}", self.known.join(", "));
-            self.mistakes.add(self.path_of(name), message);
+            self.notes.mistake(self.path_of(name), message);
         }
     }
 }

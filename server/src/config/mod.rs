@@ -16,7 +16,7 @@ use toml::Table;
 use url::Url;
 use valet_pacing::Quota;
 
-use self::fields::{Fields, Mistakes};
+use self::fields::{Fields, Notes};
 pub use self::{
     apps::is_app_id,
     environment::Environment,
@@ -53,6 +53,17 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// The registered apps.
     pub apps: Vec<App>,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<SecretFile>,
+}
+
+/// A file that holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The setting that names it, as `upstreams.beijing.keys[0].file`.
+    pub setting: String,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// What a connection may cost in size and time.
@@ -205,20 +216,21 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(text: &str, environment: &Environment) -> Result<Self, Invalid> {
-        let mistakes = Mistakes::default();
+        let notes = Notes::default();
         let mut table: Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
                 // Without the line itself, which may hold a key.
                 let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-                mistakes.add("", format!("is not valid TOML: line {line}: {}", error.message()));
-                return Err(Invalid(mistakes.into_vec()));
+                notes.mistake("", format!("is not valid TOML: line {line}: {}", error.message()));
+                return Err(Invalid(notes.into_parts().0));
             }
         };
-        environment.overlay(&mut table, &mistakes);
-        let config = settings::read(Fields::root(table, &mistakes), environment);
-        match (config, mistakes.into_vec()) {
-            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+        environment.overlay(&mut table, &notes);
+        let config = settings::read(Fields::root(table, &notes), environment);
+        let (mistakes, secret_files) = notes.into_parts();
+        match (config, mistakes) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(Self { secret_files, ..config }),
             (_, mistakes) => Err(Invalid(mistakes)),
         }
     }

@@ -49,6 +49,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         max_cached_tokens,
         upstreams,
         apps: apps?,
+        secret_files: Vec::new(),
     })
 }
 

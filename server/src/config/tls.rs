@@ -39,11 +39,15 @@ impl fmt::Debug for Tls {
 pub(super) fn read(mut fields: Fields<'_>) -> Option<Tls> {
     let chain = fields.parsed("certificate", chain);
     let key = fields.parsed("key", |path| {
-        PrivateKeyDer::from_pem_file(Path::new(path)).map_err(|error| format!("{path}: {error}"))
+        let key = PrivateKeyDer::from_pem_file(Path::new(path)).map_err(|error| format!("{path}: {error}"));
+        key.map(|key| (key, path.to_owned()))
     });
+    if let Some((_, path)) = &key {
+        fields.secret_file("key", Path::new(path));
+    }
     fields.require("certificate", "a file with the certificate and its chain, in PEM");
     fields.require("key", "a file with the certificate's private key, in PEM");
-    let certified = chain.zip(key).and_then(|(chain, key)| {
+    let certified = chain.zip(key).and_then(|(chain, (key, _))| {
         let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider());
         certified
             .map_err(|error| fields.mistake("key", format!("does not fit the certificate: {error}")))

@@ -1,5 +1,6 @@
 //! The upstream's mint call (Model Studio, *Generate a temporary API key*):
-//! `POST {base}/tokens?expire_in_seconds=N` with a long-lived key as bearer.
+//! `POST {base}/tokens?expire_in_seconds=N` with a long-lived key as bearer; and what an examination of
+//! the upstream asks it besides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +9,7 @@ use reqwest::{Client, Response, StatusCode, header, redirect};
 use serde::Deserialize;
 
 use super::{Failure, Kind};
-use crate::{config::Lifetime, secret::Bearer};
+use crate::secret::Bearer;
 
 /// A token response has some hundred bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -17,7 +18,7 @@ const MAX_BODY: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(super) struct DashScope {
     client: Client,
-    url: Arc<str>,
+    base_url: Arc<str>,
 }
 
 /// A token as the upstream gave it.
@@ -45,6 +46,19 @@ struct ErrorBody {
     request_id: String,
 }
 
+/// The documented list of tasks: `{total,…,data:[{task_id,…,caller_uid,caller_parent_id,…}]}`.
+#[derive(Deserialize)]
+struct TasksBody {
+    data: Vec<TaskBody>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TaskBody {
+    caller_uid: String,
+    caller_parent_id: String,
+}
+
 impl DashScope {
     /// `base_url` ends with `/api/v1`.
     pub(super) fn new(base_url: &str) -> Result<Self, reqwest::Error> {
@@ -57,14 +71,15 @@ impl DashScope {
             // Plain HTTP is for this machine only, where no proxy of the environment leads.
             builder = builder.no_proxy();
         }
-        Ok(Self { client: builder.build()?, url: format!("{base_url}/tokens").into() })
+        Ok(Self { client: builder.build()?, base_url: base_url.into() })
     }
 
-    pub(super) async fn mint(&self, key: &Bearer, lifetime: Lifetime) -> Result<Token, Failure> {
+    /// A token that lives for so many `seconds`, 1 to 1800.
+    pub(super) async fn mint(&self, key: &Bearer, seconds: u32) -> Result<Token, Failure> {
         let response = self
             .client
-            .post(&*self.url)
-            .query(&[("expire_in_seconds", lifetime.seconds())])
+            .post(format!("{}/tokens", self.base_url))
+            .query(&[("expire_in_seconds", seconds)])
             .bearer_auth(key.expose())
             .header(header::CONTENT_LENGTH, 0)
             .send()
@@ -85,6 +100,26 @@ impl DashScope {
         let bearer = Bearer::parse(&answer.token).filter(|token| token.expose().starts_with("st-"));
         let bearer = bearer.ok_or_else(malformed)?;
         Ok(Token { bearer, expires_at: answer.expires_at, date, request_id })
+    }
+
+    /// Asks for something without a key: any answer shows that the upstream is there. Its `Date`.
+    pub(super) async fn greet(&self) -> Result<Option<Duration>, reqwest::Error> {
+        self.list_one().send().await.map(|response| date(&response))
+    }
+
+    /// The account that `key` belongs to, by the first task that it sees; `None` if it sees none, or may not
+    /// look. A list shows the tasks of the whole account (Model Studio, *Manage asynchronous tasks*).
+    pub(super) async fn account(&self, key: &Bearer) -> Option<String> {
+        let response = self.list_one().bearer_auth(key.expose()).send().await.ok()?;
+        let body = read(response).await.ok()?;
+        let tasks: TasksBody = serde_json::from_slice(&body).ok()?;
+        let TaskBody { caller_uid, caller_parent_id } = tasks.data.into_iter().next()?;
+        // A member's task names its member and the account above; the account's own, itself.
+        [caller_parent_id, caller_uid].into_iter().find(|id| !id.is_empty())
+    }
+
+    fn list_one(&self) -> reqwest::RequestBuilder {
+        self.client.get(format!("{}/tasks/", self.base_url)).query(&[("page_size", 1)])
     }
 }
 

@@ -4,6 +4,7 @@ mod cache;
 mod dashscope;
 mod failure;
 mod health;
+mod inspector;
 mod metrics;
 mod pool;
 mod probe;
@@ -20,6 +21,7 @@ use self::slot::Live;
 pub use self::{
     cache::{AppTokens, Cache, Source},
     failure::{Failure, Kind},
+    inspector::{Inspector, Unreached},
     metrics::{KeyChange, Metrics},
     pool::KeyId,
     probe::PROBE_INTERVAL,

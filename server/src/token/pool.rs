@@ -35,6 +35,12 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(6);
 pub struct KeyId(Arc<str>);
 
 impl KeyId {
+    /// The name of `key`.
+    #[must_use]
+    pub fn of(key: &Bearer) -> Self {
+        Self(HEXLOWER.encode(&key.sha256()[..4]).into())
+    }
+
     /// As text.
     #[must_use]
     pub fn text(&self) -> Arc<str> {
@@ -58,8 +64,7 @@ pub(super) struct Key {
 
 impl Key {
     fn new(secret: Bearer) -> Self {
-        let id = KeyId(HEXLOWER.encode(&secret.sha256()[..4]).into());
-        Self { id, secret, health: Health::default() }
+        Self { id: KeyId::of(&secret), secret, health: Health::default() }
     }
 
     pub(super) fn id(&self) -> &KeyId {
@@ -164,10 +169,11 @@ impl Pool {
         limit: Duration,
     ) -> Result<(Token, Sent), Failure> {
         let sent = Sent { at: self.clock.now(), unix: self.clock.unix() };
-        let outcome = match self.clock.timeout(limit, self.upstream.mint(&key.secret, lifetime)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::of(Kind::Timeout)),
-        };
+        let outcome =
+            match self.clock.timeout(limit, self.upstream.mint(&key.secret, lifetime.seconds())).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failure::of(Kind::Timeout)),
+            };
         let took = self.clock.now().saturating_duration_since(sent.at);
         self.metrics.minted(&self.name, key.id(), took, outcome.as_ref().err().map(|f| f.kind));
         match outcome {

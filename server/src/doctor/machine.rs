@@ -1,0 +1,105 @@
+//! The machine: files of secrets, the limit of open files, the addresses to listen on.
+
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpListener;
+
+use super::finding::{Finding, Findings, ok, problem, warning};
+use crate::config::{Config, SecretFile};
+
+/// What a broker opens besides its callers' connections: logs, audit, upstreams, the runtime's own.
+const BESIDES: u64 = 64;
+
+pub(super) async fn examine(config: &Config, findings: &mut Findings<'_>) {
+    for file in &config.secret_files {
+        findings.add(secret_file(file));
+    }
+    findings.add(open_files(getrlimit(Resource::Nofile).current, config));
+    for (setting, address) in [("listen", Some(config.listen)), ("metrics_listen", config.metrics_listen)] {
+        if let Some(address) = address {
+            findings.add(listen(setting, address).await);
+        }
+    }
+}
+
+fn secret_file(file: &SecretFile) -> Finding {
+    let SecretFile { setting, path } = file;
+    let path = path.display();
+    match fs::metadata(&file.path) {
+        Err(error) => problem(
+            setting,
+            &format!("{path} cannot be looked at: {error}"),
+            "name a file of the broker's own",
+        ),
+        Ok(metadata) if metadata.permissions().mode() & 0o066 != 0 => {
+            let mode = metadata.permissions().mode() & 0o777;
+            let what = format!("{path} is open to others than its owner (mode {mode:o})");
+            warning(setting, &what, &format!("chmod 600 {path}"))
+        }
+        Ok(_) => ok(setting, &format!("only its owner can read {path}")),
+    }
+}
+
+/// `limit` is the process's; `None` if there is none. Each listener has as many connections as the bound says.
+fn open_files(limit: Option<u64>, config: &Config) -> Finding {
+    let listeners = 1 + u64::from(config.metrics_listen.is_some());
+    let needed = config.bounds.connections as u64 * listeners + BESIDES;
+    match limit.filter(|limit| *limit < needed) {
+        None => ok("open files", "the limit has room for bounds.connections"),
+        Some(limit) => warning(
+            "open files",
+            &format!("the limit is {limit}, and {} connections need {needed}", config.bounds.connections),
+            "raise it (ulimit -n, or LimitNOFILE= of systemd), or lower bounds.connections",
+        ),
+    }
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> Finding {
+    match TcpListener::bind(address).await {
+        Ok(_) => ok(setting, &format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => warning(
+            setting,
+            &format!("something listens on {address} already"),
+            "nothing to do if it is this broker, running; else stop it, or choose another address",
+        ),
+        Err(error) => problem(
+            setting,
+            &format!("{address} cannot be listened on: {error}"),
+            "choose an address of this machine, with a port that the broker's user may take",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn config(text: &str) -> Config {
+        let environment = Environment::from_iter([("K", "sk-1")]);
+        let text = format!(
+            "{text}\n[upstreams.u]\nbase_url = \"https://example.com/api/v1\"\nkeys = [{{ env = \"K\" }}]\n\
+             [apps.a]\nsecrets = [\"sha256:{}\"]\n",
+            "0".repeat(64)
+        );
+        Config::read(&text, &environment).unwrap()
+    }
+
+    #[test]
+    fn the_limit_of_open_files_must_have_room_for_every_connection() {
+        let one = config("bounds.connections = 1000");
+        assert_eq!(
+            open_files(Some(1064), &one).to_string(),
+            "ok       open files: the limit has room for bounds.connections"
+        );
+        assert_eq!(
+            open_files(Some(1063), &one).to_string(),
+            "warning  open files: the limit is 1063, and 1000 connections need 1064\n         \
+             → raise it (ulimit -n, or LimitNOFILE= of systemd), or lower bounds.connections"
+        );
+        let two = config("metrics_listen = \"127.0.0.1:0\"\nbounds.connections = 1000");
+        assert_eq!(open_files(None, &two).advice, None);
+        assert!(open_files(Some(2063), &two).advice.is_some(), "both listeners take as many");
+    }
+}
