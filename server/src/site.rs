@@ -22,8 +22,8 @@ pub struct Site {
     pub identities: identity::Apps,
     /// The upstreams, in the order of the configuration.
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Where problem types point.
-    pub errors_url: String,
+    /// Where the broker is reached, without a slash at the end; empty if the configuration does not say.
+    pub public_url: String,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
     /// How often requests of an address may fail to prove anybody.
@@ -89,7 +89,7 @@ impl Site {
         Ok(Self {
             identities: identity::Apps::new(&config.apps),
             upstreams,
-            errors_url: format!("{public_url}/errors"),
+            public_url: public_url.to_owned(),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
             failures_per_address: config.failures_per_address,

@@ -8,7 +8,7 @@ use valet_client::{Kind, Status, Task, Transcript, TranscriptionRequest};
 use valet_demo::recordings::Recordings;
 use valet_sandbox::{Fault, Operation};
 
-use crate::harness::{SECOND, Stage, answered, promptly};
+use crate::harness::{SECOND, Stage, answered, answered_elsewhere, promptly};
 
 const MINT: &str = include_str!("../fixtures/mint.json");
 const ERROR: &str = include_str!("../fixtures/error.json");
@@ -59,7 +59,7 @@ impl<'s> Upstream<'s> {
     }
 
     async fn get(&self, path: &str) -> Value {
-        answered(self.call(Method::GET, path)).await.json()
+        answered_elsewhere(self.call(Method::GET, path)).await.json()
     }
 }
 
@@ -67,10 +67,10 @@ impl<'s> Upstream<'s> {
 async fn the_sandbox_answers_with_the_documented_fields() {
     let stage = Stage::new().await;
     let upstream = Upstream::of(&stage);
-    let minted = answered(upstream.call(Method::POST, "/tokens?expire_in_seconds=60")).await;
+    let minted = answered_elsewhere(upstream.call(Method::POST, "/tokens?expire_in_seconds=60")).await;
     assert_eq!(fields(&minted.json()), documented(MINT));
     let wrong = upstream.http.post(format!("{}/tokens", stage.stack.sandbox_url)).bearer_auth("sk-wrong");
-    let refused = answered(wrong).await;
+    let refused = answered_elsewhere(wrong).await;
     assert_eq!(fields(&refused.json()), documented(ERROR));
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
@@ -78,7 +78,7 @@ async fn the_sandbox_answers_with_the_documented_fields() {
     let urls = [recordings.url("market.wav"), recordings.url("missing.wav")];
     let body = json!({ "model": "fun-asr", "input": { "file_urls": urls }, "parameters": { "diarization_enabled": true } });
     let submit = upstream.call(Method::POST, "/services/audio/asr/transcription");
-    let submitted = answered(submit.header("X-DashScope-Async", "enable").json(&body)).await.json();
+    let submitted = answered_elsewhere(submit.header("X-DashScope-Async", "enable").json(&body)).await.json();
     assert_eq!(fields(&submitted), documented(SUBMIT));
     stage.clock.advance(SECOND * 60);
     promptly(stage.stack.sandbox.wait_for_work(1)).await;
@@ -87,7 +87,7 @@ async fn the_sandbox_answers_with_the_documented_fields() {
     assert_eq!(fields(&task), documented(TASK));
     assert_eq!(fields(&upstream.get("/tasks/").await), documented(LIST));
     let result = task["output"]["results"][0]["transcription_url"].as_str().unwrap();
-    let transcript = answered(upstream.http.get(result)).await.json();
+    let transcript = answered_elsewhere(upstream.http.get(result)).await.json();
     assert_eq!(fields(&transcript), documented(TRANSCRIPT));
     stage.stop().await;
 }

@@ -13,6 +13,8 @@ use valet_clock::{ClockExt, ManualClock, SystemClock};
 use valet_demo::{APP, Clocks, Remains, Stack, StackSettings};
 use valet_sandbox::Operation;
 
+use crate::document;
+
 /// Lets a test ask as often as it likes while the time stands still.
 pub(crate) const UNHURRIED: &str = "rate = { per_second = 1000000, burst = 1000000 }";
 
@@ -101,7 +103,7 @@ impl Stage {
     /// Reads the page of metrics.
     pub(crate) async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.stack.metrics_addr);
-        answered(self.http.get(url)).await.text
+        answered_elsewhere(self.http.get(url)).await.text
     }
 
     /// The sum of a metric over its labels.
@@ -153,8 +155,16 @@ impl Stage {
     }
 }
 
-/// Sends a request and reads the whole answer, without the clock being advanced.
+/// Sends a request to the broker and reads the whole answer, without the clock being advanced.
 pub(crate) async fn answered(request: RequestBuilder) -> Answer {
+    let sent = request.try_clone().unwrap().build().unwrap();
+    let answer = answered_elsewhere(request).await;
+    document::agrees(sent.method(), sent.url().path(), &answer);
+    answer
+}
+
+/// The same to whom the broker's document does not speak of.
+pub(crate) async fn answered_elsewhere(request: RequestBuilder) -> Answer {
     promptly(async {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -17,6 +17,8 @@ mod bounds;
 mod contract;
 /// What `valet-server doctor` finds.
 mod doctor;
+/// The OpenAPI document, held against every answer.
+mod document;
 /// Never handed out dying, never promised longer than it lives.
 mod expiry;
 /// The samples of the vendor's documentation.

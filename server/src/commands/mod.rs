@@ -8,7 +8,7 @@ mod doctor;
 mod healthcheck;
 mod serve;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use valet_server::{
@@ -43,6 +43,8 @@ enum Command {
     Audit(audit::Audit),
     /// Print the catalogue of errors, as Markdown.
     Errors,
+    /// Print the OpenAPI document, as a broker serves it at /openapi.json.
+    Openapi,
 }
 
 /// The command could not do what it was asked: the message says why.
@@ -59,10 +61,8 @@ impl Arguments {
             Command::Doctor(doctor) => doctor.run(),
             Command::App(app) => app.run(),
             Command::Audit(audit) => audit.run(),
-            Command::Errors => {
-                print!("{}", http::catalogue_markdown());
-                Ok(())
-            }
+            Command::Errors => print(http::catalogue_markdown().as_bytes()),
+            Command::Openapi => print(&http::document("")),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +75,11 @@ impl Arguments {
 }
 
 type Done = Result<(), (u8, String)>;
+
+/// What a program reads: a pipe that was closed is an error and no panic.
+fn print(text: &[u8]) -> Done {
+    std::io::stdout().write_all(text).map_err(failed)
+}
 
 fn failed(error: impl Into<Box<dyn std::error::Error>>) -> (u8, String) {
     (FAILED, error.into().to_string())

@@ -6,8 +6,9 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Doors, Peer, body, credential, errors::Fault, fields::wrong};
+use super::{Doors, Peer, body, credential, errors::Fault, fields::wrong, openapi};
 use crate::{
     audit::Door,
     identity::Unidentified,
@@ -17,20 +18,38 @@ use crate::{
 };
 
 /// The documented success body.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TemporaryKey)]
 struct TokenBody<'s> {
+    /// The token.
     token: &'s str,
+    /// When it expires, in Unix seconds.
     expires_at: u64,
 }
 
 /// The documented error body.
-#[derive(Serialize)]
-struct ErrorBody<'s> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = DashScopeError)]
+pub(super) struct ErrorBody<'s> {
+    /// The nearest code that DashScope documents.
     code: &'static str,
+    /// What is wrong, and what to do about it.
     message: &'s str,
+    /// The name of this request in the audit trail.
     request_id: String,
 }
 
+/// Mint as at DashScope, with the app's secret in place of the API key.
+#[utoipa::path(
+    post,
+    path = "/api/v1/tokens",
+    operation_id = "mintTemporaryKey",
+    tag = "tokens",
+    params(("expire_in_seconds" = Option<u32>, Query, minimum = 1, maximum = 1800,
+        description = "The lifetime; the app's usual one unless given.")),
+    responses((status = 200, description = "A token.", body = TokenBody<'_>), openapi::ErrorBodies),
+    security(("bearer" = []), ("basic" = []))
+)]
 pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::DashScope, peer, &parts.headers);

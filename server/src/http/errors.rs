@@ -32,7 +32,7 @@ macro_rules! catalogue {
             status: StatusCode::$status, code: $code, title: $title, dashscope: $dashscope, remedy: $remedy,
         };)*
         /// Every kind of refusal there is.
-        const CATALOGUE: &[&Entry] = &[$(&$name),*];
+        pub(super) const CATALOGUE: &[&Entry] = &[$(&$name),*];
     };
 }
 
@@ -202,6 +202,9 @@ pub fn catalogue_markdown() -> String {
     page
 }
 
+/// What each refusal means, and what to do about it.
+#[utoipa::path(get, path = "/errors", operation_id = "errors", tag = "pages",
+    responses((status = 200, description = "The catalogue.", content_type = "text/markdown", body = String)))]
 pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
     let body = Bytes::from(catalogue_markdown());
     super::response(StatusCode::OK, "text/markdown; charset=utf-8", doors.request_ids.next(), body)

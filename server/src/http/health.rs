@@ -8,6 +8,7 @@ use std::sync::{
 use axum::{body::Body, extract::State};
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use utoipa::ToSchema;
 
 use super::Doors;
 
@@ -24,10 +25,26 @@ impl Readiness {
     }
 }
 
+/// The body of both pages.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "each of the few bodies is a constant")]
+struct Health {
+    status: String,
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "pages",
+    responses((status = 200, description = "It does.", body = Health)))]
 pub(super) async fn live(State(doors): State<Arc<Doors>>) -> Response<Body> {
     answer(&doors, StatusCode::OK, r#"{"status":"ok"}"#)
 }
 
+/// Whether the broker takes requests.
+#[utoipa::path(get, path = "/readyz", tag = "pages",
+    responses(
+        (status = 200, description = "It does.", body = Health),
+        (status = 503, description = "Not now: `status` says why.", body = Health)
+    ))]
 pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response<Body> {
     let site = doors.issue.site.load();
     if doors.readiness.draining.load(Relaxed) {

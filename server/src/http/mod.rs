@@ -9,6 +9,7 @@ mod forwarded;
 mod health;
 mod listener;
 mod metrics;
+mod openapi;
 mod patience;
 mod tls;
 mod v1;
@@ -20,13 +21,14 @@ use axum::{
     body::Body,
     extract::{Request, State},
     response::IntoResponse,
-    routing::{any, get},
+    routing::any,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tower::ServiceExt;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::errors::Fault;
 pub use self::{
@@ -34,6 +36,7 @@ pub use self::{
     health::Readiness,
     listener::{Answer, Listener, Peer},
     metrics::MetricsPage,
+    openapi::document,
     tls::acceptor,
 };
 use crate::{
@@ -69,17 +72,24 @@ impl Routes {
     /// The routes to `doors`.
     #[must_use]
     pub fn new(doors: Arc<Doors>) -> Self {
-        let rest = Router::new()
+        let (pages, _) = pages().split_for_parts();
+        let rest = pages
             .route("/v1/tokens", any(only_post))
             .route("/api/v1/tokens", any(only_post))
-            .route("/healthz", get(health::live))
-            .route("/readyz", get(health::ready))
-            .route("/errors", get(errors::page))
             .fallback(not_found)
             .method_not_allowed_fallback(only_get)
             .with_state(doors.clone());
         Self { doors, rest }
     }
+}
+
+/// What is read by GET, beside the documentation of the doors: a page is served where it says that it is.
+fn pages() -> OpenApiRouter<Arc<Doors>> {
+    OpenApiRouter::with_openapi(openapi::of_doors())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(errors::page))
+        .routes(routes!(openapi::page))
 }
 
 impl Answer for Routes {

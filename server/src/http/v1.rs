@@ -6,11 +6,13 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Doors, Peer, body, credential,
     errors::Fault,
     fields::{Fields, wrong},
+    openapi,
 };
 use crate::{
     audit::Door,
@@ -23,37 +25,101 @@ use crate::{
 /// The longest subject or reference of a caller, in bytes.
 const LONGEST_WORD: usize = 256;
 
-/// The success body.
-#[derive(Serialize)]
+/// What is asked for; nothing of it is needed.
+#[derive(ToSchema)]
+#[schema(as = TokenRequest)]
+#[expect(dead_code, reason = "fields are read one by one, so that errors name them; a test compares both")]
+struct RequestBody {
+    /// The least life that the token must have, in seconds.
+    #[schema(minimum = 0)]
+    min_ttl: Option<u32>,
+    /// The SHA-256 of a token that the upstream refused, as 64 lower-case hexadecimal digits: if it is the
+    /// one in hand, another is minted.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    rejected: Option<String>,
+    /// The end user whom the app asks for, if its policy allows it.
+    #[schema(min_length = 1, max_length = 256)]
+    subject: Option<String>,
+    /// The one scope there is.
+    #[schema(pattern = "^transcribe$")]
+    scope: Option<String>,
+    /// The caller's own name for this request, kept in the audit trail.
+    #[schema(min_length = 1, max_length = 256)]
+    client_reference_id: Option<String>,
+}
+
+/// The same as a form, which may carry the credential too (RFC 6749 §2.3.1).
+#[derive(ToSchema)]
+#[schema(as = TokenRequestForm)]
+#[expect(dead_code, reason = "fields are read one by one, so that errors name them; a test compares both")]
+struct RequestForm {
+    #[serde(flatten)]
+    request: RequestBody,
+    /// The app's id.
+    client_id: Option<String>,
+    /// The app's secret.
+    client_secret: Option<String>,
+}
+
+/// A token that works at `base_url` for `expires_in` seconds.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 struct TokenBody<'s> {
+    /// The token: send it as `Authorization: Bearer`.
     token: &'s str,
+    /// Always `Bearer`.
     token_type: &'static str,
+    /// The life that it has left, in whole seconds.
     expires_in: u64,
+    /// When it expires, in Unix seconds, by the clock of whoever made it.
     expires_at: u64,
+    /// Where it works.
     base_url: &'s str,
+    /// `direct`: it is a token of the upstream's own.
     mode: &'static str,
+    /// The status queries a second that its holder may make.
     queries_per_second: f64,
 }
 
 /// A problem document (RFC 9457 §3.1), with members of our own (§3.2).
-#[derive(Serialize)]
-struct Problem<'s> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'s> {
+    /// Where this kind of refusal is described.
     r#type: String,
+    /// The kind of refusal, in words.
     title: &'static str,
+    /// The status of the response.
     status: u16,
+    /// What is wrong, and what to do about it.
     detail: &'s str,
+    /// The kind of refusal, as a word that does not change.
     code: &'static str,
+    /// The name of this request in the audit trail.
     request_id: String,
+    /// The field that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'s str>,
+    /// The limit that was reached, as the configuration calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<&'static str>,
+    /// The seconds to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// The upstream's own code.
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_code: Option<&'s str>,
 }
 
+/// Exchange the app's credential for a token.
+#[utoipa::path(
+    post,
+    path = "/v1/tokens",
+    operation_id = "issueToken",
+    tag = "tokens",
+    request_body(content((RequestBody = "application/json"), (RequestForm = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "A token.", body = TokenBody<'_>), openapi::Problems),
+    security(("basic" = []), ("bearer" = []))
+)]
 pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::V1, peer, &parts.headers);
@@ -139,7 +205,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
 pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {
     let retry_after = fault.retry_after_seconds();
     let problem = Problem {
-        r#type: format!("{}#{}", doors.issue.site.load().errors_url, fault.entry.code),
+        r#type: format!("{}/errors#{}", doors.issue.site.load().public_url, fault.entry.code),
         title: fault.entry.title,
         status: fault.entry.status.as_u16(),
         detail: &fault.detail,

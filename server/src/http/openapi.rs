@@ -1,0 +1,147 @@
+//! The OpenAPI document of the public routes, made from the doors' own types and the catalogue of errors.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use axum::{body::Body, extract::State};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, Info, ObjectBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Required,
+        ResponseBuilder, Server, Type,
+        response::Response as Documented,
+        schema::Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::{
+    Doors, dashscope,
+    errors::{self, Entry},
+    v1,
+};
+
+/// What the pages add to, each where it is served.
+#[derive(OpenApi)]
+#[openapi(
+    paths(v1::issue, dashscope::issue),
+    components(schemas(v1::Problem<'_>, dashscope::ErrorBody<'_>)),
+    modifiers(&Credentials)
+)]
+struct OfDoors;
+
+/// The document of the issuing doors.
+pub(super) fn of_doors() -> OpenApiDocument {
+    let mut document = OfDoors::openapi();
+    document.info = Info::new("Valet broker", env!("CARGO_PKG_VERSION"));
+    document.info.description =
+        Some("Exchanges an app's own credential for a DashScope token that lives a minute.".into());
+    for path in document.paths.paths.values_mut() {
+        if let Some(RefOr::T(body)) = path.post.as_mut().and_then(|door| door.request_body.as_mut()) {
+            // Nothing has to be said in it.
+            body.required = Some(Required::False);
+        }
+    }
+    document
+}
+
+/// How an app proves itself.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut OpenApiDocument) {
+        let scheme = |scheme, description: &str| {
+            let http = HttpBuilder::new().scheme(scheme).description(Some(description)).build();
+            RefOr::T(SecurityScheme::Http(http))
+        };
+        let schemes = &mut document.components.get_or_insert_default().security_schemes;
+        schemes.insert("basic".into(), scheme(HttpAuthScheme::Basic, "The app's id and secret."));
+        schemes.insert("bearer".into(), scheme(HttpAuthScheme::Bearer, "The app's secret."));
+    }
+}
+
+/// The refusals of `/v1/tokens`: problem documents.
+pub(super) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let not_here = [errors::LIFETIME_TOO_LONG.code];
+        let name = v1::Problem::name();
+        refusals(&not_here, "application/problem+json", &name, |entry| entry.code)
+    }
+}
+
+/// The refusals of `/api/v1/tokens`: DashScope's error bodies.
+pub(super) struct ErrorBodies;
+
+impl IntoResponses for ErrorBodies {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let not_here = [
+            errors::UNSUPPORTED_MEDIA_TYPE.code,
+            errors::MIN_TTL_TOO_LONG.code,
+            errors::SUBJECT_NOT_ALLOWED.code,
+            errors::UNKNOWN_SCOPE.code,
+        ];
+        let name = dashscope::ErrorBody::name();
+        refusals(&not_here, "application/json", &name, |entry| entry.dashscope)
+    }
+}
+
+/// What a token request can be refused with, by status.
+fn refusals(
+    not_here: &[&str],
+    content_type: &str,
+    schema: &str,
+    code: impl Fn(&Entry) -> &'static str,
+) -> BTreeMap<String, RefOr<Documented>> {
+    let mut by_status: BTreeMap<StatusCode, Vec<&Entry>> = BTreeMap::new();
+    let no_route = [errors::NOT_FOUND.code, errors::METHOD_NOT_ALLOWED.code];
+    for entry in errors::CATALOGUE {
+        if !no_route.contains(&entry.code) && !not_here.contains(&entry.code) {
+            by_status.entry(entry.status).or_default().push(entry);
+        }
+    }
+    let response = |(status, entries): (StatusCode, Vec<&Entry>)| {
+        let said =
+            entries.iter().map(|entry| format!("- `{}`: {}. {}", code(entry), entry.title, entry.remedy));
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+        let mut response = ResponseBuilder::new()
+            .description(said.collect::<Vec<_>>().join("\n"))
+            .content(content_type, content)
+            .header("x-request-id", text("The name of this request in the audit trail."));
+        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+            response = response.header("Retry-After", text("The seconds to wait."));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response = response.header("WWW-Authenticate", text("The ways to prove oneself."));
+        }
+        (status.as_str().to_owned(), RefOr::T(response.build()))
+    };
+    by_status.into_iter().map(response).collect()
+}
+
+fn text(description: &str) -> utoipa::openapi::Header {
+    let schema = Schema::Object(ObjectBuilder::new().schema_type(Type::String).build());
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+}
+
+/// The document, for a broker that is reached at `public_url`; without one, where the document was read.
+#[must_use]
+pub fn document(public_url: &str) -> Vec<u8> {
+    static DOCUMENT: LazyLock<OpenApiDocument> = LazyLock::new(|| super::pages().into_openapi());
+    let mut document = DOCUMENT.clone();
+    document.servers = (!public_url.is_empty()).then(|| vec![Server::new(public_url)]);
+    serde_json::to_vec(&document).expect("a document serializes")
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "pages",
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = Object)))]
+pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
+    let body = Bytes::from(document(&doors.issue.site.load().public_url));
+    super::response(StatusCode::OK, "application/json", doors.request_ids.next(), body).map(Body::new)
+}
