@@ -12,7 +12,7 @@ use crate::{
     admission::{Gate, Subjects},
     audit::{self, Event, Trail, Writer},
     config::{Config, Source},
-    http::{self, Doors, Listener, MetricsPage, Readiness, Routes},
+    http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     lifecycle::{Drained, Shutdown},
     reload::{self, Asked, Reload},
@@ -74,17 +74,21 @@ impl Broker {
     /// # Errors
     /// If an address, the audit trail or the HTTP client cannot be had.
     pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, Failed> {
-        let bind = async |address| {
-            let listener = Listener::bind(address, config.bounds, clock.clone()).await;
+        let mut registry = Registry::with_prefix("valet");
+        let connections = ConnectionMetrics::register(&mut registry);
+        let bind = async |name, address| {
+            let open = connections.of(name);
+            let listener = Listener::bind(address, config.bounds, clock.clone(), open).await;
             let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
             bound.map_err(|source| Failed::Listen { address, source })
         };
-        let (local_addr, listener) = bind(config.listen).await?;
+        let (local_addr, listener) = bind("public", config.listen).await?;
         let metrics = match config.metrics_listen {
-            Some(address) => Some(bind(address).await.map(|(address, listener)| (listener, address))?),
+            Some(address) => {
+                Some(bind("metrics", address).await.map(|(address, listener)| (listener, address))?)
+            }
             None => None,
         };
-        let mut registry = Registry::with_prefix("valet");
         register_process(&mut registry, clock.unix());
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
         let site = Site::new(&config, &clock, &token_metrics, None)?;
@@ -104,7 +108,6 @@ impl Broker {
         let doors = Doors {
             issue: Arc::new(issue),
             bounds: config.bounds,
-            trusted_proxies: config.trusted_proxies,
             readiness: Readiness::default(),
             request_ids,
         };

@@ -5,13 +5,14 @@ use std::{cell::OnceCell, net::IpAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tracing::Instrument;
 use valet_clock::SharedClock;
 
 use crate::{
     admission::{self, Gate, LimitReached, Subjects},
     audit::{Door, Event, Record, Trail},
     identity::{Credential, Unidentified},
-    policy::{Denial, TokenRequest},
+    policy::{Denial, TokenRequest, UpstreamUse},
     request_id::RequestId,
     site::{Entry, Site, whole_seconds_left},
     telemetry::IssueMetrics,
@@ -165,7 +166,7 @@ impl Issue {
         answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R),
     ) -> R {
         let (site, replacing) = (self.site.load_full(), OnceCell::new());
-        let mut noted = Noted::default();
+        let mut noted = Noted { request_id: Some(arrival.request_id), ..Noted::default() };
         let mut decided = match &ask {
             Ok(ask) => self.decide(&site, ask, &mut noted).await,
             Err(refusal) => Err(refusal.clone()),
@@ -220,10 +221,28 @@ impl Issue {
         let source = Source { tokens: &entry.tokens, upstream };
         let (token, now) = match self.cache.peek(source, &upstream_use, now) {
             Some(token) => (token, now),
-            None => (self.cache.obtain(source, upstream_use).await?, self.clock.now()),
+            None => (self.obtain(source, upstream_use, noted).await?, self.clock.now()),
         };
         let expires_in = whole_seconds_left(&token, now);
         Ok(Issued { token, expires_in, entry, upstream, now })
+    }
+
+    /// A token that has to be waited for.
+    async fn obtain(
+        &self,
+        source: Source<'_>,
+        upstream_use: UpstreamUse,
+        noted: &Noted,
+    ) -> Result<LiveToken, Failure> {
+        let span = tracing::info_span!(
+            "obtain",
+            app = noted.app.as_deref(),
+            request_id = noted.request_id.map(tracing::field::display),
+            outcome = tracing::field::Empty,
+        );
+        let obtained = self.cache.obtain(source, upstream_use).instrument(span.clone()).await;
+        span.record("outcome", obtained.as_ref().map_or_else(|failure| failure.kind.name(), |_| "ok"));
+        obtained
     }
 
     fn record(&self, arrival: Arrival, status: u16, noted: Noted, decided: Result<&Issued<'_>, &Refusal>) {
@@ -268,6 +287,7 @@ impl Issue {
 /// What is known of a request by the time it is recorded.
 #[derive(Default)]
 struct Noted {
+    request_id: Option<RequestId>,
     app: Option<Arc<str>>,
     subject: Option<String>,
     client_reference_id: Option<String>,

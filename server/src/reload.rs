@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
-    audit::Event,
+    audit::{self, Event},
     config::{Config, Source, Unusable},
     issue::Issue,
     site::Site,
@@ -100,15 +100,20 @@ impl Reload {
             let source = self.source.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || source.read()).await else { continue };
             match self.sight.look(read, &self.applied, asked) {
-                Some(Ok(config)) => self.apply(config),
+                Some(Ok(config)) => self.apply(config).await,
                 Some(Err(error)) => self.parts.failed(&error),
                 None => {}
             }
         }
     }
 
-    fn apply(&mut self, config: Config) {
+    #[tracing::instrument(name = "reload", skip_all)]
+    async fn apply(&mut self, config: Config) {
         let issue = &self.parts.issue;
+        let turn = match self.opened(&config).await {
+            Ok(turn) => turn,
+            Err(error) => return self.parts.failed(&error),
+        };
         let before = issue.site.load_full();
         let site = Site::new(&config, &self.parts.clock, &self.parts.token_metrics, Some(&before));
         let site = match site {
@@ -118,6 +123,9 @@ impl Reload {
         issue.site.store(site.clone());
         site.replaces(&before);
         issue.cache.sweep();
+        if let Some(target) = turn {
+            issue.trail.turn(target);
+        }
         let waits = self.applied.needs_restart(&config);
         if !waits.is_empty() {
             tracing::warn!(settings = waits.join(", "), "these settings change at the next start");
@@ -126,6 +134,17 @@ impl Reload {
         tracing::info!(apps, upstreams, "configuration reloaded");
         self.applied = config;
         self.parts.applied();
+    }
+
+    /// Where the audit trail is to go on, if it is to go elsewhere.
+    async fn opened(&self, config: &Config) -> Result<Option<audit::Target>, audit::OpenError> {
+        if config.audit == self.applied.audit {
+            return Ok(None);
+        }
+        let (audit, now) = (config.audit.clone(), self.parts.clock.unix());
+        // What is no file may keep its opener waiting.
+        let opened = tokio::task::spawn_blocking(move || audit::Target::open(&audit, now)).await;
+        opened.unwrap_or_else(|died| Err(std::io::Error::other(died).into())).map(Some)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Site {
     pub public_url: String,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
+    /// How many proxies in front of the broker are trusted to say where requests come from.
+    pub trusted_proxies: usize,
     /// How often requests of an address may fail to prove anybody.
     pub failures_per_address: Quota,
     apps: Vec<config::App>,
@@ -92,6 +94,7 @@ impl Site {
             public_url: public_url.to_owned(),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
+            trusted_proxies: config.trusted_proxies,
             failures_per_address: config.failures_per_address,
             entries: config.apps.iter().map(entry).collect(),
             apps: config.apps.clone(),

@@ -45,6 +45,9 @@ mod single_flight;
 mod tasks;
 /// TLS in the binary.
 mod tls;
+/// Spans, as a collector gets them.
+#[cfg(feature = "otel")]
+mod traces;
 /// What callers are told of the upstream's faults.
 mod upstream_faults;
 /// Least lives, refused tokens, tokens of one's own.

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 
 use valet_demo::StackSettings;
 
-use crate::harness::{SECOND, Stage};
+use crate::{
+    harness::{SECOND, Stage, promptly},
+    wire::Wire,
+};
 
 /// The names in the table of the documentation.
 fn documented() -> BTreeSet<String> {
     let page = include_str!("../../docs/metrics.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    rows.map(|(name, _)| name.trim_end_matches("_total").trim_end_matches("_info").to_owned()).collect()
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `valet_")?.split_once('`'));
+    rows.map(|(name, _)| format!("valet_{name}"))
+        .map(|name| name.trim_end_matches("_total").trim_end_matches("_info").to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -47,5 +52,18 @@ async fn remaining_lives_and_reached_limits_are_counted() {
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
     }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn open_connections_are_counted_by_listener() {
+    let stage = Stage::new().await;
+    let line = |count: u32| format!("valet_open_connections{{listener=\"public\"}} {count}");
+    assert!(stage.metrics().await.contains(&line(0)));
+    let address = stage.stack.broker_addr;
+    let held = [Wire::to(address).await, Wire::to(address).await, Wire::to(address).await];
+    promptly(async { while !stage.metrics().await.contains(&line(3)) {} }).await;
+    drop(held);
+    promptly(async { while !stage.metrics().await.contains(&line(0)) {} }).await;
     stage.stop().await;
 }

@@ -1,8 +1,10 @@
 //! A changed configuration is taken up whole or not at all, voids what it must, and resets nothing.
 
+use std::{fs, path::Path};
+
 use valet_demo::StackSettings;
 use valet_sandbox::{Fault, Operation};
-use valet_server::secret::AppSecret;
+use valet_server::{audit, config::AuditKey, secret::AppSecret};
 
 use crate::harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly};
 
@@ -162,4 +164,42 @@ async fn a_removed_app_is_unknown_and_another_takes_its_place() {
     answered(stage.dashscope("")).await.token();
     assert_eq!(stage.mints(), 2, "its token is not the other's");
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_audit_trail_that_is_moved_closes_where_it_was_and_loses_nothing() {
+    let stage = following(UNHURRIED).await;
+    let kept = tempfile::tempdir().unwrap();
+    let (old, new) = (kept.path().join("audit.jsonl"), kept.path().join("moved.jsonl"));
+    let elsewhere =
+        |path: &Path| with(&stage, &format!("{:?}", stage.stack.audit_path()), &format!("{path:?}"));
+    reload(&stage, &elsewhere(&old)).await;
+    stage.ask().await.token();
+    reload(&stage, &elsewhere(&new)).await;
+    stage.ask().await.token();
+    // Nothing can be written into a folder: all stays as it was.
+    reload(&stage, &elsewhere(kept.path())).await;
+    assert_eq!(outcomes(&stage, "failed").await, 1);
+    stage.ask().await.token();
+    stage.stop().await;
+    for (path, issued) in [(&old, 1), (&new, 2)] {
+        let key = AuditKey::parse(fs::read_to_string(audit::key_beside(path)).unwrap().trim()).unwrap();
+        let report = audit::verify(std::slice::from_ref(path), &key).unwrap();
+        assert!(report.findings.is_empty() && report.closed, "{report:?}");
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text.matches("\"outcome\":\"issued\"").count(), issued, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_trusted_from_the_reload_on() {
+    let stage = following(UNHURRIED).await;
+    let config = format!("trusted_proxies = 1\n{}", stage.stack.config);
+    let ask = || answered(stage.v1().header("x-forwarded-for", "192.0.2.7"));
+    ask().await.token();
+    reload(&stage, &config).await;
+    ask().await.token();
+    let remains = stage.stop().await;
+    assert!(remains.audit[0]["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(remains.audit[1]["peer"], "192.0.2.7");
 }

@@ -12,7 +12,7 @@ mod writer;
 pub use self::{
     event::Event,
     record::{Door, Record},
-    trail::{Metrics, OpenError, Trail, Writer, key_beside},
+    trail::{Metrics, OpenError, Target, Trail, Writer, key_beside},
     verify::{Finding, Report, verify},
 };
 

@@ -43,7 +43,7 @@ pub(super) struct Shared {
     /// Whether the last write failed, or the writer is gone.
     pub(super) failing: AtomicBool,
     pub(super) metrics: Metrics,
-    refuses: bool,
+    refuses: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +57,42 @@ pub(super) struct Queue {
 pub(super) enum Entry {
     Decision(Record),
     Event(Event, Duration),
+    /// What comes after it is written elsewhere.
+    Turn(Box<Target>),
+}
+
+/// Where a trail is written, and what it is signed with: opened, so that a turn to it cannot fail.
+#[derive(Debug)]
+pub struct Target {
+    pub(super) sink: Sink,
+    pub(super) keys: Option<Keys>,
+    refuses: bool,
+}
+
+impl Target {
+    /// Opens the target of a configuration.
+    ///
+    /// A trail in a file is always chained: without a key of the configuration by one that is made beside
+    /// it. On standard output, or into a pipe, it is chained only by a key of the configuration.
+    ///
+    /// # Errors
+    /// If the file or the key cannot be opened.
+    pub fn open(audit: &Audit, now: Duration) -> Result<Self, OpenError> {
+        let mut key = audit.key.clone();
+        let sink = match &audit.path {
+            None => Sink::Stdout,
+            Some(path) => {
+                let opened = LogFile::open(path, audit.rotation, now);
+                let log = opened.map_err(|source| OpenError::File { path: path.clone(), source })?;
+                if key.is_none() && log.is_file() {
+                    let path = key_beside(path);
+                    key = Some(made_key(&path).map_err(|source| OpenError::Key { path, source })?);
+                }
+                Sink::File(log)
+            }
+        };
+        Ok(Self { sink, keys: key.as_ref().map(Keys::of), refuses: audit.refuse })
+    }
 }
 
 /// What is counted of the trail.
@@ -113,9 +149,6 @@ impl Trail {
     /// Opens the trail of a configuration and starts its writer. `instance` names this start of the
     /// broker: request ids begin with it.
     ///
-    /// A trail in a file is always chained: without a key of the configuration by one that is made beside
-    /// it. On standard output, or into a pipe, it is chained only by a key of the configuration.
-    ///
     /// # Errors
     /// If the file or the key cannot be opened.
     pub fn open(
@@ -124,28 +157,16 @@ impl Trail {
         clock: SharedClock,
         metrics: Metrics,
     ) -> Result<(Self, Writer), OpenError> {
-        let mut key = audit.key.clone();
-        let sink = match &audit.path {
-            None => Sink::Stdout,
-            Some(path) => {
-                let opened = LogFile::open(path, audit.rotation, clock.unix());
-                let log = opened.map_err(|source| OpenError::File { path: path.clone(), source })?;
-                if key.is_none() && log.is_file() {
-                    let path = key_beside(path);
-                    key = Some(made_key(&path).map_err(|source| OpenError::Key { path, source })?);
-                }
-                Sink::File(log)
-            }
-        };
+        let target = Target::open(audit, clock.unix())?;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
             lost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             metrics,
-            refuses: audit.refuse,
+            refuses: target.refuses.into(),
         });
-        let writing = writer::Writing::new(sink, key.as_ref().map(Keys::of), instance, clock);
+        let writing = writer::Writing::new(target, instance, clock);
         let thread = {
             let shared = shared.clone();
             thread::Builder::new().name("audit".into()).spawn(move || writer::run(&shared, writing))?
@@ -163,10 +184,18 @@ impl Trail {
         self.push(Entry::Event(event, time));
     }
 
+    /// Goes on at `target`, after all that was recorded so far; where it was, it closes.
+    pub fn turn(&self, target: Target) {
+        self.0.refuses.store(target.refuses, Relaxed);
+        // There is always room for it: whatever is queued goes where it was meant to.
+        self.0.lock().entries.push(Entry::Turn(Box::new(target)));
+        self.0.filled.notify_one();
+    }
+
     /// Whether a token may be handed out: one that would not be recorded may not, if the operator says so.
     #[must_use]
     pub fn accepts(&self) -> bool {
-        !self.0.refuses || !(self.0.failing.load(Relaxed) || self.0.lost.load(Relaxed) > 0)
+        !self.0.refuses.load(Relaxed) || !(self.0.failing.load(Relaxed) || self.0.lost.load(Relaxed) > 0)
     }
 
     fn push(&self, entry: Entry) {

@@ -8,7 +8,7 @@ use super::{
     Event,
     chain::{Before, Chain, Keys},
     sink::Sink,
-    trail::{CAPACITY, Entry, Shared},
+    trail::{CAPACITY, Entry, Shared, Target},
 };
 
 /// After the first entry of a batch the writer lingers so long for more, so that a busy broker writes
@@ -28,6 +28,7 @@ const NAMES: usize = 4096;
 pub(super) struct Writing {
     sink: Sink,
     chain: Opening,
+    instance: String,
     names: HashMap<[u8; 32], String>,
     clock: SharedClock,
 }
@@ -36,17 +37,20 @@ pub(super) struct Writing {
 #[derive(Clone)]
 enum Opening {
     Unchained,
-    Due { keys: Keys, instance: String },
+    Due(Keys),
     Open(Chain),
 }
 
 impl Writing {
-    pub(super) fn new(sink: Sink, keys: Option<Keys>, instance: &str, clock: SharedClock) -> Self {
-        let chain = match keys {
-            None => Opening::Unchained,
-            Some(keys) => Opening::Due { keys, instance: instance.to_owned() },
-        };
-        Self { sink, chain, names: HashMap::new(), clock }
+    pub(super) fn new(target: Target, instance: &str, clock: SharedClock) -> Self {
+        let Target { sink, keys, .. } = target;
+        let chain = keys.map_or(Opening::Unchained, Opening::Due);
+        Self { sink, chain, instance: instance.to_owned(), names: HashMap::new(), clock }
+    }
+
+    /// Goes on elsewhere, perhaps by other keys.
+    fn turn(&mut self, target: Target) {
+        *self = Self::new(target, &self.instance, self.clock.clone());
     }
 
     /// What stands before the lines of a batch: an opening where one is due, after a failure or in a new
@@ -55,11 +59,11 @@ impl Writing {
         let (now, mut text) = (self.clock.unix(), Vec::new());
         // Looked for before a full file makes way for an empty one.
         let before = match (&self.chain, &self.sink) {
-            (Opening::Due { .. }, Sink::File(log)) => log.before()?,
+            (Opening::Due(_), Sink::File(log)) => log.before()?,
             _ => Before::default(),
         };
         let turned = self.sink.turn(now)?;
-        if (failed || matches!(self.chain, Opening::Due { .. }))
+        if (failed || matches!(self.chain, Opening::Due(_)))
             && let Sink::File(log) = &self.sink
             && log.is_torn()?
         {
@@ -67,8 +71,9 @@ impl Writing {
             text.push(b'\n');
         }
         match &mut self.chain {
-            Opening::Due { keys, instance } => {
-                self.chain = Opening::Open(Chain::open(keys.clone(), instance, &before, now, &mut text));
+            Opening::Due(keys) => {
+                let chain = Chain::open(keys.clone(), &self.instance, &before, now, &mut text);
+                self.chain = Opening::Open(chain);
             }
             Opening::Open(chain) if turned || failed => {
                 let gap = failed.then(|| "the trail could not be written".to_owned());
@@ -88,6 +93,7 @@ impl Writing {
         for entry in batch {
             match entry {
                 Entry::Event(event, time) => event.write_line(*time, &mut text),
+                Entry::Turn(_) => {}
                 Entry::Decision(record) => {
                     let keys = match &self.chain {
                         Opening::Open(chain) => Some(chain.keys()),
@@ -143,8 +149,9 @@ pub(super) fn run(shared: &Shared, mut writing: Writing) {
     let (mut batch, mut failed) = (Vec::new(), false);
     loop {
         let closed = next(shared, &mut batch, if failed { RETRY } else { CHECKPOINT });
+        let turn = batch.pop_if(|last| matches!(last, Entry::Turn(_)));
         let lost = shared.lost.load(Relaxed);
-        match writing.write(&batch, lost, failed, closed) {
+        match writing.write(&batch, lost, failed, closed || turn.is_some()) {
             Ok(()) => {
                 shared.lost.fetch_sub(lost, Relaxed);
                 if failed {
@@ -165,13 +172,17 @@ pub(super) fn run(shared: &Shared, mut writing: Writing) {
         }
         shared.set_failing(failed);
         batch.clear();
-        if closed && (failed || shared.lock().entries.is_empty()) {
+        if let Some(Entry::Turn(target)) = turn {
+            writing.turn(*target);
+        }
+        if closed {
             return;
         }
     }
 }
 
-/// The next batch, which is empty if nothing came for `patience`; and whether the trail is closed.
+/// The next batch, which ends with a turn if there is one, and is empty if nothing came for `patience`; and
+/// whether it is the last of a trail that is closed.
 fn next(shared: &Shared, batch: &mut Vec<Entry>, patience: Duration) -> bool {
     let poisoned = "no code panics while it holds the audit queue";
     let idle = |queue: &mut super::trail::Queue| queue.entries.is_empty() && !queue.closed;
@@ -182,5 +193,8 @@ fn next(shared: &Shared, batch: &mut Vec<Entry>, patience: Duration) -> bool {
     let (mut queue, _) = shared.filled.wait_timeout_while(queue, LINGER, lingering).expect(poisoned);
     // The emptied batch goes back in: both keep the room they have grown to.
     std::mem::swap(batch, &mut queue.entries);
-    queue.closed
+    if let Some(turn) = batch.iter().position(|entry| matches!(entry, Entry::Turn(_))) {
+        queue.entries.extend(batch.drain(turn + 1..));
+    }
+    queue.closed && queue.entries.is_empty()
 }

@@ -47,7 +47,9 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(self) -> Done {
         let environment = Environment::of_process();
-        telemetry::init(environment.get("RUST_LOG"));
+        let collector = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+        let collector = collector.iter().any(|name| environment.get(name).is_some());
+        let telemetry = telemetry::init(environment.get("RUST_LOG"), collector).map_err(failed)?;
         let mut credential_file = None;
         let source = self.config.clone().map(|path| Source { path, environment: environment.clone() });
         let config = match &source {
@@ -63,6 +65,7 @@ impl Serve {
         let drained = runtime.block_on(self.serve(config, source));
         // A thread that still waits to write does not hold up the end.
         runtime.shutdown_background();
+        telemetry.close();
         if let Some(path) = &credential_file {
             // Of no use any more, and not there twice for the next process of the same number.
             let _ = fs::remove_file(path);

@@ -245,9 +245,7 @@ impl Config {
             ("listen", self.listen == next.listen),
             ("metrics_listen", self.metrics_listen == next.metrics_listen),
             ("tls", self.tls.is_some() == next.tls.is_some()),
-            ("trusted_proxies", self.trusted_proxies == next.trusted_proxies),
             ("bounds", self.bounds == next.bounds),
-            ("audit", self.audit == next.audit),
             ("tokens.max_cached", self.max_cached_tokens == next.max_cached_tokens),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

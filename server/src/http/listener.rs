@@ -18,6 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -27,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use valet_clock::{ClockExt, SharedClock, Sleep};
 
-use super::patience::Patient;
+use super::{metrics::OpenConnection, patience::Patient};
 use crate::{config::Bounds, lifecycle::Shutdown};
 
 /// A bound listener.
@@ -36,6 +37,7 @@ pub struct Listener {
     socket: TcpListener,
     bounds: Bounds,
     clock: SharedClock,
+    open: Gauge,
 }
 
 /// Where requests of a connection come from.
@@ -61,12 +63,17 @@ pub trait Answer: Clone + Send + Sync + 'static {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes a free one.
+    /// Binds `address`; port 0 takes a free one. `open` is how many connections it has.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub async fn bind(address: SocketAddr, bounds: Bounds, clock: SharedClock) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await?, bounds, clock })
+    pub async fn bind(
+        address: SocketAddr,
+        bounds: Bounds,
+        clock: SharedClock,
+        open: Gauge,
+    ) -> io::Result<Self> {
+        Ok(Self { socket: TcpListener::bind(address).await?, bounds, clock, open })
     }
 
     /// The address it is bound to.
@@ -106,9 +113,10 @@ impl Listener {
                         shutdown: shutdown.clone(),
                     };
                     let (answers, tls) = (answers.clone(), tls.clone());
+                    let open = OpenConnection::new(self.open.clone());
                     connections.spawn(async move {
                         connection.run(stream, tls, answers).await;
-                        drop(permit);
+                        drop((open, permit));
                     });
                 }
                 Err(error) => {

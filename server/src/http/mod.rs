@@ -35,7 +35,7 @@ pub use self::{
     errors::catalogue_markdown,
     health::Readiness,
     listener::{Answer, Listener, Peer},
-    metrics::MetricsPage,
+    metrics::{ConnectionMetrics, MetricsPage},
     openapi::document,
     tls::acceptor,
 };
@@ -53,8 +53,6 @@ pub struct Doors {
     pub issue: Arc<Issue>,
     /// What a body may cost.
     pub bounds: Bounds,
-    /// How many proxies in front of the broker are trusted to say where requests come from.
-    pub trusted_proxies: usize,
     /// Whether the broker takes requests.
     pub readiness: Readiness,
     /// The names of requests.
@@ -118,7 +116,8 @@ impl Answer for Routes {
 
 impl Doors {
     fn arrival(&self, door: Door, peer: Peer, headers: &HeaderMap) -> Arrival {
-        let Peer { address, text: peer } = forwarded::caller(peer, headers, self.trusted_proxies);
+        let Peer { address, text: peer } =
+            forwarded::caller(peer, headers, self.issue.site.load().trusted_proxies);
         Arrival { door, request_id: self.request_ids.next(), address, peer, at: self.issue.clock.now() }
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapWeak;
+use tracing::Instrument;
 use valet_clock::SharedClock;
 use valet_pacing::{Quota, RateBudget};
 
@@ -189,7 +190,14 @@ impl Cache {
             return lead.fail(capped, until);
         }
         let (upstream, clock, metrics) = (source.upstream.clone(), self.clock.clone(), self.metrics.clone());
-        tokio::spawn(async move {
+        let span = tracing::info_span!(
+            "mint",
+            upstream = upstream.pool.name(),
+            app = &*source.tokens.app,
+            lifetime = upstream_use.lifetime.seconds(),
+            refresh = lead.has_live(now),
+        );
+        let mint = async move {
             match upstream.pool.mint(&upstream_use).await {
                 Ok(live) if may_be_handed_out(&live, &upstream_use) => lead.succeed(live),
                 Ok(_) => lead.fail(Failure::of(Kind::Superseded), clock.now()),
@@ -199,7 +207,8 @@ impl Cache {
                     lead.fail(failure, until);
                 }
             }
-        });
+        };
+        tokio::spawn(mint.instrument(span));
     }
 
     fn hand_out(

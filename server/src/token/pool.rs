@@ -7,6 +7,7 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
+use tracing::Instrument;
 use valet_clock::{ClockExt, SharedClock};
 
 use super::{
@@ -169,11 +170,7 @@ impl Pool {
         limit: Duration,
     ) -> Result<(Token, Sent), Failure> {
         let sent = Sent { at: self.clock.now(), unix: self.clock.unix() };
-        let outcome =
-            match self.clock.timeout(limit, self.upstream.mint(&key.secret, lifetime.seconds())).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::of(Kind::Timeout)),
-            };
+        let outcome = self.call(key, lifetime, limit).await;
         let took = self.clock.now().saturating_duration_since(sent.at);
         self.metrics.minted(&self.name, key.id(), took, outcome.as_ref().err().map(|f| f.kind));
         match outcome {
@@ -195,6 +192,31 @@ impl Pool {
                 Err(failure)
             }
         }
+    }
+
+    /// The mint call itself, for at most `limit`.
+    async fn call(&self, key: &Key, lifetime: Lifetime, limit: Duration) -> Result<Token, Failure> {
+        let span = tracing::info_span!(
+            "mint_call",
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            upstream = &*self.name,
+            key = %key.id,
+            outcome = tracing::field::Empty,
+            upstream_request_id = tracing::field::Empty,
+        );
+        let call = self.upstream.mint(&key.secret, lifetime.seconds()).instrument(span.clone());
+        let outcome =
+            self.clock.timeout(limit, call).await.unwrap_or_else(|_| Err(Failure::of(Kind::Timeout)));
+        let (word, request_id) = match &outcome {
+            Ok(token) => ("ok", &token.request_id),
+            Err(failure) => (failure.kind.name(), &failure.request_id),
+        };
+        span.record("outcome", word).record("upstream_request_id", request_id.as_deref());
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        outcome
     }
 
     /// The token as it is kept; `None` if it lives too briefly to be.

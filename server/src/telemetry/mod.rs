@@ -1,4 +1,7 @@
-//! Logs, and the metrics that belong to no single stage.
+//! Logs, traces, and the metrics that belong to no single stage.
+
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -7,16 +10,68 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
+#[cfg(feature = "otel")]
+pub use self::traces::Traces;
 use crate::audit::Door;
 
-/// Sends logs to standard error: readable on a terminal, JSON lines elsewhere. `filter` is in the
-/// syntax of `RUST_LOG`.
-pub fn init(filter: Option<&str>) {
+/// What must be told when the process ends.
+#[derive(Debug, Default)]
+#[must_use = "traces that are not closed are not sent"]
+pub struct Telemetry {
+    #[cfg(feature = "otel")]
+    traces: Option<Traces>,
+}
+
+/// Sends logs to standard error: readable on a terminal, JSON lines elsewhere; `filter` is in the syntax of
+/// `RUST_LOG`. Sends traces, if the environment names a `collector` and the feature `otel` is there.
+///
+/// # Errors
+/// If the collector's address is none.
+pub fn init(filter: Option<&str>, collector: bool) -> Result<Telemetry, Box<dyn std::error::Error>> {
     let filter = EnvFilter::new(filter.unwrap_or("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { logs.init() } else { logs.json().init() }
+    let events = filter.and(filter_fn(is_event));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = if std::io::stderr().is_terminal() { logs.boxed() } else { logs.json().boxed() };
+    let registry = tracing_subscriber::registry().with(logs.with_filter(events));
+    #[cfg(feature = "otel")]
+    {
+        let traces = collector.then(Traces::of_environment).transpose()?;
+        registry.with(traces.as_ref().map(Traces::layer)).init();
+        Ok(Telemetry { traces })
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        registry.init();
+        if collector {
+            tracing::warn!(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but this binary is built without the feature otel"
+            );
+        }
+        Ok(Telemetry::default())
+    }
+}
+
+/// Spans are for traces: a line of the log says all that it has to say.
+fn is_event(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
+}
+
+impl Telemetry {
+    /// Sends what was not sent yet.
+    pub fn close(self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.traces {
+            traces.close();
+        }
+    }
 }
 
 /// What is counted of decisions.
