@@ -98,6 +98,8 @@ impl SecretHash {
     /// Whether the two are equal, in a time that does not depend on where they differ.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        COMPARISONS.with(|count| count.set(count.get() + 1));
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
@@ -197,6 +199,17 @@ impl fmt::Debug for Bearer {
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+thread_local! {
+    static COMPARISONS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// How many hashes this thread has compared: work is counted, not timed.
+#[cfg(test)]
+pub(crate) fn comparisons() -> u32 {
+    COMPARISONS.with(std::cell::Cell::get)
 }
 
 #[cfg(test)]

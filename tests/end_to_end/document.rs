@@ -1,6 +1,6 @@
 //! The OpenAPI document says what is served: every answer of every test is held against it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ fn document(public_url: &str) -> Value {
 
 /// Fails unless the document has such an answer, of this status, type and body, to such a request.
 pub(crate) fn agrees(method: &Method, path: &str, answer: &Answer) {
-    let document = document("");
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(""));
+    let document = &*DOCUMENT;
     let status = answer.status.to_string();
     let about = format!("{method} {path}: {status}: {}", answer.text);
     let documented = &document["paths"][path];
@@ -34,7 +35,7 @@ pub(crate) fn agrees(method: &Method, path: &str, answer: &Answer) {
     let content_type = answer.header("content-type").unwrap().split(';').next().unwrap();
     let content = types.get(content_type).unwrap_or_else(|| panic!("{content_type}: {about}"));
     if content_type.ends_with("json") {
-        conforms(&document, &content["schema"], &answer.json(), &about);
+        conforms(document, &content["schema"], &answer.json(), &about);
     }
 }
 

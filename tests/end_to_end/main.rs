@@ -48,6 +48,8 @@ mod tls;
 /// Spans, as a collector gets them.
 #[cfg(feature = "otel")]
 mod traces;
+/// Faults while many ask at once.
+mod under_load;
 /// What callers are told of the upstream's faults.
 mod upstream_faults;
 /// Least lives, refused tokens, tokens of one's own.

@@ -143,7 +143,10 @@ impl Apps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, secret::AppSecret};
+    use crate::{
+        config::Config,
+        secret::{AppSecret, comparisons},
+    };
 
     fn apps(secrets: &[&AppSecret], enabled: bool) -> Apps {
         let hashes: Vec<_> = secrets.iter().map(|s| format!("\"{}\"", s.hash())).collect();
@@ -180,6 +183,20 @@ mod tests {
         ] {
             assert_eq!(apps.identify(&credential).unwrap_err(), Unidentified::Wrong);
         }
+    }
+
+    #[test]
+    fn an_unknown_app_costs_as_many_comparisons_as_a_wrong_secret() {
+        let secret = AppSecret::generate();
+        let apps = apps(&[&secret], true);
+        let cost = |app: &str, secret: SecretHash| {
+            let before = comparisons();
+            let _ = apps.identify(&Credential::IdAndSecret { app: app.into(), secret });
+            comparisons() - before
+        };
+        let (right, wrong) = (secret.hash(), AppSecret::generate().hash());
+        let costs = [cost("acme", right), cost("acme", wrong), cost("other", right), cost("", wrong)];
+        assert_eq!(costs, [2; 4]);
     }
 
     #[test]

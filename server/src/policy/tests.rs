@@ -11,11 +11,13 @@ use crate::{
 
 const SECRET: &str = "vas_test";
 
-fn app(lifetime: u32, max_lifetime: u32, may_name_subject: bool) -> (Apps, Policy) {
+const OWN: &str = "https://app.example.com";
+
+fn app(lifetime: u32, max_lifetime: u32, rest: &str) -> (Apps, Policy) {
     let text = format!(
         "[tokens]\nlifetimes = [60, 300, 1800]\n[upstreams.u]\nbase_url = \"http://localhost/api/v1\"\n\
          keys = [{{ env = \"K\" }}]\n[apps.acme]\nsecrets = [\"{}\"]\nlifetime = {lifetime}\n\
-         max_lifetime = {max_lifetime}\nmay_name_subject = {may_name_subject}\n",
+         max_lifetime = {max_lifetime}\n{rest}\n",
         SecretHash::of(SECRET.as_bytes()),
     );
     let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
@@ -31,7 +33,7 @@ fn decide(app: &(Apps, Policy), request: &TokenRequest) -> Result<(u32, Option<S
 
 #[test]
 fn a_longer_wait_selects_a_longer_class_within_the_cap() {
-    let app = app(60, 300, false);
+    let app = app(60, 300, "");
     let asks = |min_ttl| decide(&app, &TokenRequest { min_ttl: Some(min_ttl), ..Default::default() });
     assert_eq!(asks(42), Ok((60, None)));
     assert_eq!(asks(43), Ok((300, None)));
@@ -40,7 +42,7 @@ fn a_longer_wait_selects_a_longer_class_within_the_cap() {
 
 #[test]
 fn a_lifetime_beyond_the_cap_is_refused_with_the_cap() {
-    let app = app(60, 300, false);
+    let app = app(60, 300, "");
     let asks = |lifetime| decide(&app, &TokenRequest { lifetime: Some(lifetime), ..Default::default() });
     assert_eq!(asks(1), Ok((60, None)));
     assert_eq!(asks(61), Ok((300, None)));
@@ -56,14 +58,18 @@ proptest! {
         lifetime in prop::option::of(any::<u32>()),
         subject in prop::option::of(".*"),
         scope in prop::option::of("transcribe|.*"),
+        has_origins: bool,
+        origin in prop::option::of("https://app\\.example\\.com|https://app\\.example\\.com.*|.*"),
     ) {
-        let app = app(classes.0, classes.1, may_name_subject);
-        let request = TokenRequest { min_ttl, lifetime, subject, scope, ..Default::default() };
+        let origins = if has_origins { format!("origins = [\"{OWN}\"]\n") } else { String::new() };
+        let app = app(classes.0, classes.1, &format!("{origins}may_name_subject = {may_name_subject}"));
+        let request = TokenRequest { min_ttl, lifetime, subject, scope, origin, ..Default::default() };
         if let Ok((granted, subject)) = decide(&app, &request) {
             prop_assert!((classes.0..=classes.1).contains(&granted));
             prop_assert!(granted >= lifetime.unwrap_or(0));
             prop_assert!(granted > min_ttl.unwrap_or(0));
             prop_assert!(subject.is_none() || may_name_subject);
+            prop_assert!(!has_origins || request.origin.as_deref() == Some(OWN));
             prop_assert!(request.scope.as_deref().unwrap_or(SCOPE) == SCOPE);
         }
     }
