@@ -208,7 +208,7 @@ impl TranscriptionRequest {
     /// Checks every documented rule, without sending anything.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`], naming the field.
+    /// [`Kind::InvalidRequest`](crate::Kind::InvalidRequest), naming the field.
     pub fn check(&self) -> Result<(), Error> {
         self.body().map(|_| ())
     }
