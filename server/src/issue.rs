@@ -11,10 +11,10 @@ use valet_clock::SharedClock;
 use crate::{
     admission::{self, Gate, LimitReached, Subjects},
     audit::{Door, Event, Record, Trail},
-    identity::{Credential, Unidentified},
+    identity::{Caller, Credential, Look, Reach, Subject, Unidentified},
     policy::{Denial, TokenRequest, UpstreamUse},
     request_id::RequestId,
-    site::{Entry, Site, whole_seconds_left},
+    site::{Entry, Form, Site, whole_seconds_left},
     telemetry::IssueMetrics,
     token::{Cache, Failure, Kind, LiveToken, Source, Upstream},
 };
@@ -100,8 +100,17 @@ pub enum Unreadable {
     #[error("{0}")]
     Body(String),
     /// The body is of a type that the door does not read.
-    #[error("send the body as application/json or application/x-www-form-urlencoded, or send none")]
-    MediaType,
+    #[error("send the body as {accepted}")]
+    MediaType {
+        /// What it reads.
+        accepted: &'static str,
+    },
+    /// There is no such grant type (RFC 6749 §4).
+    #[error("grant_type: the broker has client_credentials, token-exchange and jwt-bearer")]
+    GrantType,
+    /// A token exchange names a target (RFC 8693 §2.1).
+    #[error("resource, audience: an app has one upstream; leave them out")]
+    Target,
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
@@ -140,9 +149,9 @@ pub struct Answer<'s> {
 }
 
 impl Issued<'_> {
-    /// The success body of `door`; `render` is called at most once a second for each app and door.
-    pub fn body(&self, door: Door, render: impl FnOnce(&Answer<'_>) -> Vec<u8>) -> Bytes {
-        self.entry.prepared[door as usize].body(&self.token, self.expires_in, || {
+    /// The success body of a form; `render` is called at most once a second for each app and form.
+    pub fn body(&self, form: Form, render: impl FnOnce(&Answer<'_>) -> Vec<u8>) -> Bytes {
+        self.entry.prepared.body(form, &self.token, self.expires_in, || {
             render(&Answer {
                 token: self.token.bearer().expose(),
                 expires_in: self.expires_in,
@@ -197,19 +206,13 @@ impl Issue {
 
     /// The path of a request: identity, policy, admission, token. A hit never awaits.
     async fn decide<'s>(&self, site: &'s Site, ask: &Ask, noted: &mut Noted) -> Result<Issued<'s>, Refusal> {
+        noted.client_reference_id.clone_from(&ask.request.client_reference_id);
+        let caller = self.identify(site, &ask.credential, noted).await?;
         // Not the time of the arrival: the body may have taken its while.
         let now = self.clock.now();
-        noted.client_reference_id.clone_from(&ask.request.client_reference_id);
-        let identified = site.identities.identify(&ask.credential);
-        noted.app = match &identified {
-            Ok(caller) => Some(caller.app().id.clone()),
-            Err(Unidentified::Disabled(app)) => Some(app.clone()),
-            Err(_) => None,
-        };
-        let caller = identified?;
         let entry = site.entry(&caller);
         let grant = entry.policy.decide(caller, &ask.request)?;
-        noted.subject = grant.subject().map(str::to_owned);
+        noted.subject = grant.subject().cloned();
         if !self.trail.accepts() {
             return Err(Refusal::Unrecorded);
         }
@@ -225,6 +228,29 @@ impl Issue {
         };
         let expires_in = whole_seconds_left(&token, now);
         Ok(Issued { token, expires_in, entry, upstream, now })
+    }
+
+    /// Who asks. Awaits only if an issuer's keys have to be fetched: then once.
+    async fn identify<'s>(
+        &self,
+        site: &'s Site,
+        credential: &Credential,
+        noted: &mut Noted,
+    ) -> Result<Caller<'s>, Unidentified> {
+        let look = Look { now: self.clock.unix(), reach: Reach::MayFetch, is_first: !noted.is_identified };
+        let mut identified = site.identities.identify(credential, look);
+        if let Err(Unidentified::Fetch(keys)) = &identified {
+            keys.run().await;
+            let look = Look { now: self.clock.unix(), reach: Reach::InHand, ..look };
+            identified = site.identities.identify(credential, look);
+        }
+        noted.app = match &identified {
+            Ok(caller) => Some(caller.app().id.clone()),
+            Err(Unidentified::Disabled(app)) => Some(app.clone()),
+            Err(_) => None,
+        };
+        noted.is_identified |= identified.is_ok();
+        identified
     }
 
     /// A token that has to be waited for.
@@ -272,7 +298,8 @@ impl Issue {
             outcome,
             latency,
             app: noted.app,
-            subject: noted.subject,
+            subject_issuer: noted.subject.as_ref().and_then(|subject| subject.issuer.clone()),
+            subject: noted.subject.map(|subject| subject.name),
             client_reference_id: noted.client_reference_id,
             reason: decided.err().and_then(Refusal::detail),
             lifetime: noted.lifetime,
@@ -289,9 +316,11 @@ impl Issue {
 struct Noted {
     request_id: Option<RequestId>,
     app: Option<Arc<str>>,
-    subject: Option<String>,
+    subject: Option<Subject>,
     client_reference_id: Option<String>,
     lifetime: Option<u32>,
+    /// Whether its credential was accepted once: what is used up by that is used up.
+    is_identified: bool,
 }
 
 impl Refusal {
@@ -301,8 +330,14 @@ impl Refusal {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::Unidentified(Unidentified::Missing) => "missing_credential",
-            Self::Unidentified(Unidentified::Malformed(_)) => "malformed_credential",
+            Self::Unidentified(Unidentified::Malformed(_) | Unidentified::TwoMethods) => {
+                "malformed_credential"
+            }
             Self::Unidentified(Unidentified::Wrong) => "invalid_credential",
+            Self::Unidentified(Unidentified::Assertion(_)) => "invalid_assertion",
+            Self::Unidentified(Unidentified::Subject(_)) => "invalid_subject_token",
+            Self::Unidentified(Unidentified::NoKeys | Unidentified::Fetch(_)) => "issuer_unavailable",
+            Self::Unidentified(Unidentified::Crowded) => "too_many_assertions",
             Self::Unidentified(Unidentified::Disabled(_)) => "app_disabled",
             Self::Denied(_) => "denied",
             Self::Limited(_) => "rate_limited",
@@ -316,6 +351,7 @@ impl Refusal {
         match self {
             Self::Denied(denial) => Some(denial.name()),
             Self::Limited(reached) => Some(reached.limit),
+            Self::Unidentified(Unidentified::Assertion(fault) | Unidentified::Subject(fault)) => Some(fault),
             _ => None,
         }
     }

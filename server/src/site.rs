@@ -24,6 +24,8 @@ pub struct Site {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Where the broker is reached, without a slash at the end; empty if the configuration does not say.
     pub public_url: String,
+    /// What the broker is called where standards ask for an issuer.
+    pub issuer: String,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
     /// How many proxies in front of the broker are trusted to say where requests come from.
@@ -43,8 +45,8 @@ pub struct Entry {
     pub limits: Arc<Limits>,
     /// Its tokens.
     pub tokens: Arc<AppTokens>,
-    /// Its last success body of each door.
-    pub prepared: [Prepared; 2],
+    /// Its last success bodies.
+    pub prepared: Prepared,
     editions: Editions,
 }
 
@@ -54,7 +56,7 @@ impl Site {
     /// as before. `before` stays as it is until [`replaces`](Self::replaces) is called.
     ///
     /// # Errors
-    /// If no HTTP client can be built for an upstream.
+    /// If no HTTP client can be built for an upstream or an issuer's keys.
     pub fn new(
         config: &Config,
         clock: &SharedClock,
@@ -89,9 +91,10 @@ impl Site {
         };
         let public_url = config.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
         Ok(Self {
-            identities: identity::Apps::new(&config.apps),
+            identities: identity::Apps::new(config, clock, before.map(|before| &before.identities))?,
             upstreams,
             public_url: public_url.to_owned(),
+            issuer: config.issuer(),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
             trusted_proxies: config.trusted_proxies,
@@ -159,6 +162,9 @@ fn keeps_tokens(old: &config::App, new: &config::App) -> bool {
         && new.sharing == old.sharing
         && (new.may_name_subject || !old.may_name_subject)
         && old.secrets.iter().all(|secret| new.secrets.contains(secret))
+        && (old.keys.is_none() || new.keys == old.keys)
+        && (new.assertions_for_endpoint || !old.assertions_for_endpoint)
+        && old.subject_tokens.iter().all(|rules| new.subject_tokens.contains(rules))
 }
 
 /// Whether tokens of `old` are tokens of `new`.
@@ -166,9 +172,23 @@ fn same_place(old: &config::Upstream, new: &config::Upstream) -> bool {
     old.name == new.name && old.base_url == new.base_url && old.account == new.account
 }
 
-/// A success body, kept as bytes for as long as it says the same: one token in one second.
+/// What tells an app's success bodies apart, all else being equal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// That of `/v1/tokens`.
+    V1,
+    /// DashScope's.
+    DashScope,
+    /// That of RFC 6749.
+    OAuth,
+    /// The same with what RFC 8693 adds.
+    Exchange,
+}
+
+/// Success bodies by their form, each kept as bytes for as long as it says the same: one token in one
+/// second.
 #[derive(Debug, Default)]
-pub struct Prepared(ArcSwapOption<PreparedBody>);
+pub struct Prepared([ArcSwapOption<PreparedBody>; 4]);
 
 #[derive(Debug)]
 struct PreparedBody {
@@ -179,15 +199,22 @@ struct PreparedBody {
 
 impl Prepared {
     /// The body for `token` with `expires_in` seconds left, rendered if it is not the one kept.
-    pub fn body(&self, token: &LiveToken, expires_in: u64, render: impl FnOnce() -> Vec<u8>) -> Bytes {
-        let kept = self.0.load();
+    pub fn body(
+        &self,
+        form: Form,
+        token: &LiveToken,
+        expires_in: u64,
+        render: impl FnOnce() -> Vec<u8>,
+    ) -> Bytes {
+        let place = &self.0[form as usize];
+        let kept = place.load();
         if let Some(kept) = kept.as_ref().filter(|kept| kept.expires_in == expires_in && kept.token.is(token))
         {
             return kept.body.clone();
         }
         let body = Bytes::from(render());
         let prepared = PreparedBody { token: token.clone(), expires_in, body: body.clone() };
-        self.0.store(Some(Arc::new(prepared)));
+        place.store(Some(Arc::new(prepared)));
         body
     }
 }

@@ -12,10 +12,12 @@ use std::{
 const ALLOWED: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("request_id", &[]),
-    ("config", &["secret"]),
-    ("identity", &["config", "secret"]),
+    ("net", &[]),
+    ("jwt", &[]),
+    ("config", &["jwt", "net", "secret"]),
+    ("identity", &["config", "jwt", "net", "secret"]),
     ("policy", &["config", "identity"]),
-    ("admission", &["policy"]),
+    ("admission", &["identity", "policy"]),
     ("token", &["config", "policy", "secret"]),
     ("audit", &["config", "request_id"]),
     ("telemetry", &["audit"]),
@@ -24,7 +26,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("reload", &["audit", "config", "issue", "site", "token"]),
     ("doctor", &["config", "token"]),
     ("lifecycle", &[]),
-    ("http", &["audit", "config", "identity", "issue", "lifecycle", "policy", "request_id", "token"]),
+    (
+        "http",
+        &[
+            "audit",
+            "config",
+            "identity",
+            "issue",
+            "jwt",
+            "lifecycle",
+            "policy",
+            "request_id",
+            "site",
+            "token",
+        ],
+    ),
     (
         "broker",
         &[

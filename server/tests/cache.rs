@@ -19,7 +19,7 @@ use valet_clock::{Clock, ManualClock, SystemClock};
 use valet_server::{
     admission::{self, Limits, Now, Subjects},
     config::{self, Config},
-    identity::{Apps, Credential},
+    identity::{Apps, Credential, Look, Reach},
     policy::{Editions, Policy, TokenRequest, UpstreamUse},
     secret::SecretHash,
     token::{AppTokens, Cache, Kind, Metrics, Share, Source, Upstream},
@@ -79,7 +79,7 @@ impl Bench {
         let share = Arc::new(Share::new(now));
         let upstream = Upstream::new(&config.upstreams[0], share, &broker, &metrics, None);
         Self {
-            apps: Apps::new(&config.apps),
+            apps: Apps::new(&config, &broker, None).unwrap(),
             limits: Limits::new(now),
             tokens: AppTokens::new("acme".into(), policy.classes(), now),
             upstream: Arc::new(upstream.unwrap()),
@@ -98,7 +98,8 @@ impl Bench {
 
     /// The path of a request, as far as the cache.
     fn upstream_use(&self) -> UpstreamUse {
-        let caller = self.apps.identify(&Credential::secret(SECRET)).unwrap();
+        let look = Look { now: self.clock.unix(), reach: Reach::InHand, is_first: true };
+        let caller = self.apps.identify(&Credential::secret(SECRET), look).unwrap();
         let grant = self.policy.borrow().decide(caller, &TokenRequest::default()).unwrap();
         let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
         admission::admit(grant, &self.limits, &Subjects::new(), now).unwrap().into_upstream_use()

@@ -14,7 +14,10 @@ use valet_pacing::RateBudget;
 
 use self::daily::Daily;
 pub use self::gate::Gate;
-use crate::policy::{Grant, UpstreamUse};
+use crate::{
+    identity::Subject,
+    policy::{Grant, UpstreamUse},
+};
 
 /// The subjects whose use is known at once; beyond it those not seen for longest start afresh.
 const SUBJECTS: u64 = 100_000;
@@ -37,7 +40,7 @@ impl Limits {
 
 /// What the subjects of all apps have used.
 #[derive(Debug)]
-pub struct Subjects(Cache<(Arc<str>, String), Arc<Limits>>);
+pub struct Subjects(Cache<(Arc<str>, Subject), Arc<Limits>>);
 
 impl Subjects {
     /// Nobody has used anything yet.
@@ -47,8 +50,8 @@ impl Subjects {
         Self(known.build())
     }
 
-    fn of(&self, app: &Arc<str>, subject: &str, now: Instant) -> Arc<Limits> {
-        self.0.get_with((app.clone(), subject.to_owned()), || Arc::new(Limits::new(now)))
+    fn of(&self, app: &Arc<str>, subject: &Subject, now: Instant) -> Arc<Limits> {
+        self.0.get_with((app.clone(), subject.clone()), || Arc::new(Limits::new(now)))
     }
 }
 

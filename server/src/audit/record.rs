@@ -23,8 +23,10 @@ pub struct Record {
     pub latency: Duration,
     /// The app, if its credential proved it.
     pub app: Option<Arc<str>>,
-    /// The end user the app named.
-    pub subject: Option<String>,
+    /// The end user.
+    pub subject: Option<Box<str>>,
+    /// The issuer that vouched for the end user; `None` if the app named it.
+    pub subject_issuer: Option<Arc<str>>,
     /// The caller's own word for it.
     pub client_reference_id: Option<String>,
     /// Which of several reasons the outcome has, if it has several.
@@ -48,6 +50,8 @@ pub enum Door {
     V1,
     /// `POST /api/v1/tokens`: DashScope's.
     DashScope,
+    /// `POST /oauth/token`: every OAuth 2.0 library's.
+    OAuth,
 }
 
 impl Door {
@@ -57,6 +61,7 @@ impl Door {
         match self {
             Self::V1 => "v1",
             Self::DashScope => "dashscope",
+            Self::OAuth => "oauth",
         }
     }
 }
@@ -82,7 +87,7 @@ impl Record {
         number(line, self.status.into());
         plain(line, "outcome", self.outcome);
         if let Some(reason) = self.reason {
-            plain(line, "reason", reason);
+            chosen(line, "reason", reason);
         }
         name(line, "latency_us");
         number(line, u64::try_from(self.latency.as_micros()).unwrap_or(u64::MAX));
@@ -91,6 +96,9 @@ impl Record {
         }
         if let Some(subject) = &self.subject {
             chosen(line, "subject", subject);
+        }
+        if let Some(issuer) = &self.subject_issuer {
+            chosen(line, "subject_issuer", issuer);
         }
         if let Some(reference) = &self.client_reference_id {
             chosen(line, "client_reference_id", reference);
@@ -163,6 +171,7 @@ mod tests {
             latency: Duration::from_micros(15),
             app: Some("acme".into()),
             subject: None,
+            subject_issuer: None,
             client_reference_id: None,
             reason: None,
             lifetime: Some(60),
@@ -195,7 +204,7 @@ mod tests {
         #[test]
         fn what_a_caller_chose_cannot_break_its_line(subject in ".*", reference in ".*") {
             let record = Record {
-                subject: Some(subject.clone()), client_reference_id: Some(reference.clone()), ..record()
+                subject: Some(subject.as_str().into()), client_reference_id: Some(reference.clone()), ..record()
             };
             let line = parsed(&record);
             prop_assert_eq!(line["subject"].as_str(), Some(subject.as_str()));

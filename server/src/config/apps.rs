@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use valet_pacing::Quota;
 
 use super::{
-    App, Lifetime, Quotas, Sharing, Upstream,
+    App, Lifetime, Quotas, Sharing, SubjectTokens, Upstream,
     fields::Fields,
+    identities::{self, Proofs},
     upstreams::{self, Read},
 };
 use crate::secret::SecretHash;
@@ -17,6 +18,7 @@ pub(super) struct ReadApp {
     account: Option<String>,
     enabled: bool,
     secrets: Vec<SecretHash>,
+    subject_tokens: Vec<SubjectTokens>,
     app: Option<App>,
 }
 
@@ -38,13 +40,13 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
     }
     let enabled = fields.boolean("enabled").unwrap_or(true);
     fields.choice("mode", &[("direct", ())]);
-    let secrets = secrets(&mut fields);
+    let Proofs { secrets, keys, for_endpoint, subject_tokens } = identities::read(&mut fields);
     let upstream = upstream(&mut fields, upstreams);
     let lifetimes = lifetimes(&mut fields, classes);
     let sharing = fields.choice("sharing", &[("app", Sharing::App), ("none", Sharing::None)]);
     let may_name_subject = fields.boolean("may_name_subject").unwrap_or(false);
     let origins = origins(&mut fields);
-    let quotas = quotas(&mut fields, may_name_subject);
+    let quotas = quotas(&mut fields, may_name_subject || !subject_tokens.is_empty());
     let mints = quota(fields.table("mints"), "per_minute", 60, (60, 20));
     fields.finish();
     let app = id_fits.then(|| {
@@ -52,6 +54,9 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
             id: id.as_str().into(),
             enabled,
             secrets: secrets.clone(),
+            keys,
+            assertions_for_endpoint: for_endpoint,
+            subject_tokens: subject_tokens.clone(),
             upstream: upstream?,
             lifetimes: lifetimes?,
             sharing: sharing.unwrap_or(Sharing::App),
@@ -62,7 +67,7 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
         })
     });
     let account = upstream.map(|index| upstreams[index].account.clone());
-    ReadApp { id, account, enabled, secrets, app: app.flatten() }
+    ReadApp { id, account, enabled, secrets, subject_tokens, app: app.flatten() }
 }
 
 /// Whether `id` can be an app's id: safe in headers, logs, file names and metric labels.
@@ -71,28 +76,6 @@ pub fn is_app_id(id: &str) -> bool {
     id.len() <= 64
         && id.bytes().next().is_some_and(word)
         && id.bytes().all(|b| word(b) || matches!(b, b'-' | b'_' | b'.'))
-}
-
-fn secrets(fields: &mut Fields<'_>) -> Vec<SecretHash> {
-    let listed = fields.strings("secrets");
-    match listed.len() {
-        0 => {
-            fields.mistake("secrets", "is missing or empty: add the hash that `valet-server app new` prints");
-        }
-        1 | 2 => {}
-        _ => fields.mistake("secrets", "at most two are valid at once: the new one and the one it replaces"),
-    }
-    let mut hashes = Vec::new();
-    for (index, (_, text)) in listed.iter().enumerate() {
-        match SecretHash::parse(text) {
-            Some(hash) => hashes.push(hash),
-            None => fields.mistake(
-                &format!("secrets[{index}]"),
-                "must be \"sha256:\" and 64 lower-case hexadecimal digits, as `valet-server app new` prints",
-            ),
-        }
-    }
-    hashes
 }
 
 fn upstream(fields: &mut Fields<'_>, upstreams: &[Read]) -> Option<usize> {
@@ -154,7 +137,7 @@ fn origins(fields: &mut Fields<'_>) -> Vec<String> {
     listed.into_iter().map(|(_, text)| text).collect()
 }
 
-fn quotas(fields: &mut Fields<'_>, may_name_subject: bool) -> Quotas {
+fn quotas(fields: &mut Fields<'_>, has_subjects: bool) -> Quotas {
     let a_day = 1..=1_000_000_000;
     let quotas = Quotas {
         rate: quota(fields.table("rate"), "per_second", 1, (50, 100)),
@@ -168,8 +151,11 @@ fn quotas(fields: &mut Fields<'_>, may_name_subject: bool) -> Quotas {
         ("subject_rate", quotas.subject_rate.is_some()),
         ("subject_tokens_per_day", quotas.subject_tokens_per_day.is_some()),
     ] {
-        if is_set && !may_name_subject {
-            fields.mistake(limit, "limits nobody: only an app with may_name_subject = true has subjects");
+        if is_set && !has_subjects {
+            fields.mistake(
+                limit,
+                "limits nobody: only an app with may_name_subject = true or subject_tokens has subjects",
+            );
         }
     }
     quotas
@@ -190,6 +176,7 @@ pub(super) fn cross_check(
 ) -> (Vec<Upstream>, Option<Vec<App>>) {
     one_direct_app_an_account(fields, &upstreams, &apps);
     no_secret_twice(fields, &apps);
+    no_subject_of_two(fields, &apps);
     upstreams::no_key_twice(fields, &upstreams);
     upstreams::one_budget_an_account(fields, &upstreams);
     let apps = apps.into_iter().map(|read| read.app).collect();
@@ -226,6 +213,24 @@ fn no_secret_twice(fields: &Fields<'_>, apps: &[ReadApp]) {
             if let Some(other) = owner.insert(*hash, &app.id) {
                 let path = format!("apps.{}.secrets[{index}]", app.id);
                 fields.mistake(&path, format!("is listed already, by app {other}; make a new one"));
+            }
+        }
+    }
+}
+
+/// A subject token must name its app.
+fn no_subject_of_two(fields: &Fields<'_>, apps: &[ReadApp]) {
+    for (place, app) in apps.iter().enumerate() {
+        for (index, rules) in app.subject_tokens.iter().enumerate() {
+            let fits = |other: &&ReadApp| other.subject_tokens.iter().any(|o| identities::overlap(rules, o));
+            if let Some(other) = apps[..place].iter().find(fits) {
+                let path = format!("apps.{}.subject_tokens[{index}]", app.id);
+                let message = format!(
+                    "one token could be for app {} as well: tell them apart by audience, or by a claim that \
+                     both name with different values",
+                    other.id
+                );
+                fields.mistake(&path, message);
             }
         }
     }

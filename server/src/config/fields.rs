@@ -1,7 +1,7 @@
 //! Reads TOML tables field by field and keeps every mistake with its path, instead of stopping at the
 //! first as a serde deserializer does.
 
-use std::{cell::RefCell, fmt, ops::RangeInclusive, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive, path::Path};
 
 use toml::{Table, Value};
 
@@ -223,6 +223,52 @@ impl<'m> Fields<'m> {
             }
         }
         tables
+    }
+
+    /// Whether a field that was taken was there, right or wrong.
+    pub(super) fn has(&self, name: &'static str) -> bool {
+        self.present.contains(&name)
+    }
+
+    /// Whether a field that is not taken yet is true.
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        self.table.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// A table as JSON.
+    pub(super) fn json(&mut self, name: &'static str) -> Option<Vec<u8>> {
+        match self.take(name)? {
+            Value::Table(table) => serde_json::to_vec(&table)
+                .map_err(|error| self.mistake(name, format!("cannot be read: {error}")))
+                .ok(),
+            other => {
+                self.mistake(name, format!("must be a table, not {}", kind(&other)));
+                None
+            }
+        }
+    }
+
+    /// A table of words, or of lists of words, by any name.
+    pub(super) fn words_by_name(&mut self, name: &'static str) -> BTreeMap<String, Vec<String>> {
+        let outer = self.table(name);
+        let word = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Boolean(truth) => Some(truth.to_string()),
+            Value::Integer(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let mut named = BTreeMap::new();
+        for (key, value) in &outer.table {
+            let words = match value {
+                Value::Array(items) if !items.is_empty() => items.iter().map(word).collect(),
+                value => word(value).map(|word| vec![word]),
+            };
+            match words {
+                Some(words) => drop(named.insert(key.clone(), words)),
+                None => outer.mistake(key, "must be a word, or a list of words"),
+            }
+        }
+        named
     }
 
     /// The tables in a list.

@@ -5,6 +5,7 @@ mod apps;
 mod environment;
 mod fields;
 mod first_try;
+mod identities;
 mod settings;
 mod source;
 mod tls;
@@ -26,7 +27,10 @@ pub use self::{
     tls::Tls,
 };
 pub use crate::secret::AuditKey;
-use crate::secret::{Bearer, SecretHash};
+use crate::{
+    jwt::KeySet,
+    secret::{Bearer, SecretHash},
+};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +135,12 @@ pub struct App {
     pub enabled: bool,
     /// Hashes of its secrets; one or, while it rotates, two.
     pub secrets: Vec<SecretHash>,
+    /// The public keys that it signs its assertions with.
+    pub keys: Option<KeySource>,
+    /// Whether its assertions may name the token endpoint's URL as audience.
+    pub assertions_for_endpoint: bool,
+    /// The tokens of its users that it accepts.
+    pub subject_tokens: Vec<SubjectTokens>,
     /// Which of [`Config::upstreams`] its tokens are for.
     pub upstream: usize,
     /// The classes of lifetime it may have, shortest first; the first is its usual one.
@@ -145,6 +155,48 @@ pub struct App {
     pub quotas: Quotas,
     /// How fast tokens are minted for it.
     pub mints: Quota,
+}
+
+/// Where public keys are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeySource {
+    /// In the configuration itself.
+    Given(Arc<KeySet>),
+    /// Behind a URL.
+    Url(JwksUrl),
+}
+
+/// The URL of a JWK set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct JwksUrl {
+    /// HTTPS, or HTTP on this machine.
+    pub url: Url,
+    /// Whether its host may have an address that is not public.
+    pub allow_private: bool,
+}
+
+/// Tokens of one issuer that an app accepts for its users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubjectTokens {
+    /// `iss`, exactly.
+    pub issuer: String,
+    /// `aud`, or one of several.
+    pub audience: String,
+    /// What they are signed with.
+    pub keys: KeySource,
+    /// Claims, each with the values that it may have.
+    pub claims: Vec<(String, Vec<String>)>,
+    /// What kind they are.
+    pub kind: TokenKind,
+}
+
+/// Kinds of subject tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenKind {
+    /// ID tokens (OpenID Connect), and other tokens without a kind of their own.
+    Id,
+    /// Access tokens (RFC 9068).
+    Access,
 }
 
 /// How much an app and its subjects may ask for.
@@ -237,6 +289,16 @@ impl Config {
 }
 
 impl Config {
+    /// What the broker is called where standards ask for an issuer: its public URL, without a slash at the
+    /// end.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+
     /// The settings that `next` has otherwise and that are taken up at a start only: those of the
     /// listeners, and of what is made once for the process.
     #[must_use]

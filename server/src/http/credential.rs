@@ -2,41 +2,82 @@
 
 use data_encoding::BASE64;
 use http::{HeaderMap, header};
+use percent_encoding::percent_decode;
 
-use crate::identity::{Credential, Unidentified};
+use crate::{
+    identity::{By, Credential, Unidentified},
+    jwt,
+};
 
-/// The longest credential that is looked at, in bytes; an app's has some 70.
+/// The longest id and secret that are looked at, in bytes; an app's have some 70.
 const LONGEST: usize = 512;
+/// The same of a token.
+const LONGEST_TOKEN: usize = jwt::LONGEST + "Bearer ".len();
 
-/// What the `Authorization` header holds; `None` without one.
+/// What the `Authorization` header holds; `None` without one. A bearer is an app's secret, or a token by
+/// which an identity provider vouches for a user.
 pub(super) fn in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unidentified> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Unidentified::Malformed("Authorization: there is more than one"));
-    }
     let malformed = Unidentified::Malformed("Authorization: must be \"Basic …\" or \"Bearer …\"");
-    let text = value.to_str().ok().filter(|text| text.len() <= LONGEST).ok_or(malformed.clone())?;
-    let (scheme, rest) = text.split_once(' ').ok_or(malformed.clone())?;
+    let Some((scheme, rest)) = only(headers, &malformed)? else { return Ok(None) };
     if scheme.eq_ignore_ascii_case("basic") {
-        basic(rest.trim_start()).map(Some)
+        let mut room = [0; LONGEST];
+        let (app, secret) = basic(rest, &mut room)?;
+        Ok(Some(Credential::id_and_secret(app.to_owned(), secret)))
     } else if scheme.eq_ignore_ascii_case("bearer") {
-        Ok(Some(Credential::secret(rest.trim().as_bytes())))
+        let bearer = rest.trim();
+        if jwt::is_like_one(bearer) {
+            return Ok(Some(Credential::subject(By::Anyone, bearer.to_owned())));
+        }
+        if bearer.len() > LONGEST { Err(malformed) } else { Ok(Some(Credential::secret(bearer.as_bytes()))) }
     } else {
         Err(malformed)
     }
 }
 
-fn basic(encoded: &str) -> Result<Credential, Unidentified> {
-    let malformed = || Unidentified::Malformed("Authorization: Basic needs base64 of \"APP:SECRET\"");
-    let encoded = encoded.trim_end().as_bytes();
+/// The id and secret of a client as OAuth has them: Basic, each encoded as in a form (RFC 6749 §2.3.1).
+pub(super) fn client_in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unidentified> {
+    let malformed = Unidentified::Malformed("Authorization: must be \"Basic …\"");
+    let Some((scheme, rest)) = only(headers, &malformed)? else { return Ok(None) };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(malformed);
+    }
     let mut room = [0; LONGEST];
-    let length = BASE64.decode_len(encoded.len()).map_err(|_| malformed())?;
-    let decoded = BASE64.decode_mut(encoded, &mut room[..length]).map_err(|_| malformed())?;
+    let (app, secret) = basic(rest, &mut room)?;
+    let app = String::from_utf8(decoded(app.as_bytes())).map_err(|_| malformed)?;
+    Ok(Some(Credential::id_and_secret(app, &decoded(secret))))
+}
+
+/// A value of a form.
+fn decoded(value: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decode(&spaced).collect()
+}
+
+/// The scheme of the one header, and what follows it.
+fn only<'h>(
+    headers: &'h HeaderMap,
+    malformed: &Unidentified,
+) -> Result<Option<(&'h str, &'h str)>, Unidentified> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Unidentified::TwoMethods);
+    }
+    let text = value.to_str().ok().filter(|text| text.len() <= LONGEST_TOKEN);
+    text.and_then(|text| text.split_once(' ')).map(Some).ok_or_else(|| malformed.clone())
+}
+
+/// An id and a secret.
+fn basic<'r>(encoded: &str, room: &'r mut [u8; LONGEST]) -> Result<(&'r str, &'r [u8]), Unidentified> {
+    let malformed = || Unidentified::Malformed("Authorization: Basic needs base64 of \"APP:SECRET\"");
+    let encoded = encoded.trim().as_bytes();
+    let length = BASE64.decode_len(encoded.len()).ok().filter(|length| *length <= LONGEST);
+    let room = &mut room[..length.ok_or_else(malformed)?];
+    let decoded = BASE64.decode_mut(encoded, room).map_err(|_| malformed())?;
     let decoded = &room[..decoded];
     let colon = decoded.iter().position(|b| *b == b':').ok_or_else(malformed)?;
     let app = std::str::from_utf8(&decoded[..colon]).map_err(|_| malformed())?;
-    Ok(Credential::id_and_secret(app.to_owned(), &decoded[colon + 1..]))
+    Ok((app, &decoded[colon + 1..]))
 }
 
 #[cfg(test)]
@@ -72,6 +113,21 @@ mod tests {
         for value in two {
             headers.append(header::AUTHORIZATION, value);
         }
-        assert!(matches!(in_header(&headers), Err(Unidentified::Malformed(_))));
+        assert!(matches!(in_header(&headers), Err(Unidentified::TwoMethods)));
+    }
+
+    #[test]
+    fn a_bearer_that_looks_like_a_token_is_one_of_a_user() {
+        let token = format!("eyJ{}.e30.c2ln", "x".repeat(4000));
+        assert!(matches!(read(&format!("Bearer {token}")), Ok(Some(Credential::Subject { .. }))));
+        assert!(matches!(read(&format!("Bearer {}", "x".repeat(600))), Err(Unidentified::Malformed(_))));
+    }
+
+    #[test]
+    fn a_client_of_oauth_encodes_its_id_and_secret_as_in_a_form() {
+        let value = HeaderValue::from_str(&format!("Basic {}", BASE64.encode(b"my%2Eapp:a%3Ab+c"))).unwrap();
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+        assert!(matches!(client_in_header(&headers), Ok(Some(Credential::IdAndSecret { app, secret }))
+            if app == "my.app" && secret == SecretHash::of(b"a:b c")));
     }
 }

@@ -23,13 +23,15 @@ pub(super) struct Entry {
     pub(super) title: &'static str,
     /// The nearest code that DashScope documents.
     pub(super) dashscope: &'static str,
+    /// The code of RFC 6749 §5.2 and its extensions.
+    pub(super) oauth: &'static str,
     pub(super) remedy: &'static str,
 }
 
 macro_rules! catalogue {
-    ($($name:ident: $status:ident, $code:literal, $title:literal, $dashscope:literal, $remedy:literal;)*) => {
+    ($($name:ident: $status:ident, $code:literal, $title:literal, $dashscope:literal, $oauth:literal, $remedy:literal;)*) => {
         $(pub(super) const $name: Entry = Entry {
-            status: StatusCode::$status, code: $code, title: $title, dashscope: $dashscope, remedy: $remedy,
+            status: StatusCode::$status, code: $code, title: $title, dashscope: $dashscope, oauth: $oauth, remedy: $remedy,
         };)*
         /// Every kind of refusal there is.
         pub(super) const CATALOGUE: &[&Entry] = &[$(&$name),*];
@@ -37,52 +39,67 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    INVALID_REQUEST: BAD_REQUEST, "invalid_request", "The request cannot be read", "InvalidParameter",
+    INVALID_REQUEST: BAD_REQUEST, "invalid_request", "The request cannot be read", "InvalidParameter", "invalid_request",
         "Mend the field that the message names.";
-    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", "InvalidParameter",
+    UNSUPPORTED_GRANT_TYPE: BAD_REQUEST, "unsupported_grant_type", "There is no such grant type here", "InvalidParameter", "unsupported_grant_type",
+        "Use client_credentials, token exchange or a JWT bearer grant.";
+    INVALID_TARGET: BAD_REQUEST, "invalid_target", "A token exchange names no target here", "InvalidParameter", "invalid_target",
+        "Leave out resource and audience: an app has one upstream.";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", "InvalidParameter", "invalid_request",
         "Send less; a token request has a few hundred bytes.";
-    BODY_TOO_SLOW: REQUEST_TIMEOUT, "body_too_slow", "The body did not arrive in time", "RequestTimeOut",
+    BODY_TOO_SLOW: REQUEST_TIMEOUT, "body_too_slow", "The body did not arrive in time", "RequestTimeOut", "invalid_request",
         "Send the body along with the head.";
-    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body's type is not read here",
-        "InvalidParameter", "Send JSON or a form, and say so in Content-Type; or send no body.";
-    MISSING_CREDENTIAL: UNAUTHORIZED, "missing_credential", "No credential was sent", "InvalidApiKey",
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body's type is not read here", "InvalidParameter", "invalid_request",
+        "Send JSON or a form, and say so in Content-Type; or send no body.";
+    MISSING_CREDENTIAL: UNAUTHORIZED, "missing_credential", "No credential was sent", "InvalidApiKey", "invalid_client",
         "Send the app's id and secret by HTTP Basic, or its secret as bearer.";
-    MALFORMED_CREDENTIAL: UNAUTHORIZED, "malformed_credential", "The credential cannot be read", "InvalidApiKey",
+    MALFORMED_CREDENTIAL: UNAUTHORIZED, "malformed_credential", "The credential cannot be read", "InvalidApiKey", "invalid_client",
         "Send one credential, as Basic or Bearer.";
-    INVALID_CREDENTIAL: UNAUTHORIZED, "invalid_credential", "The credential is wrong", "InvalidApiKey",
+    TWO_METHODS: UNAUTHORIZED, "two_credentials", "There is more than one credential", "InvalidApiKey", "invalid_request",
+        "Send one, in the header or in the form.";
+    INVALID_CREDENTIAL: UNAUTHORIZED, "invalid_credential", "The credential is wrong", "InvalidApiKey", "invalid_client",
         "Check the app's id and secret; the operator makes a new one with `valet-server app new`.";
-    APP_DISABLED: FORBIDDEN, "app_disabled", "The app is disabled", "AccessDenied",
+    INVALID_ASSERTION: UNAUTHORIZED, "invalid_assertion", "The client assertion proves nothing", "InvalidApiKey", "invalid_client",
+        "Mend the claim that the message names; sign a new assertion, with its own jti, for each request.";
+    INVALID_SUBJECT_TOKEN: UNAUTHORIZED, "invalid_subject_token", "The subject token proves nothing", "InvalidApiKey", "invalid_grant",
+        "Have the user sign in again; if that does not help, compare the token's claims with subject_tokens in the configuration.";
+    ISSUER_UNAVAILABLE: SERVICE_UNAVAILABLE, "issuer_unavailable", "The keys of the issuer cannot be had", "SystemError", "temporarily_unavailable",
+        "Wait for Retry-After; the operator finds the reason in the log.";
+    TOO_MANY_ASSERTIONS: SERVICE_UNAVAILABLE, "too_many_assertions", "Too many client assertions are in use", "SystemError", "temporarily_unavailable",
+        "Wait for Retry-After, and use each token for its whole life.";
+    APP_DISABLED: FORBIDDEN, "app_disabled", "The app is disabled", "AccessDenied", "invalid_client",
         "Ask the operator of this broker.";
-    LIFETIME_TOO_LONG: BAD_REQUEST, "lifetime_too_long", "The app may not have so long a lifetime", "InvalidParameter",
+    LIFETIME_TOO_LONG: BAD_REQUEST, "lifetime_too_long", "The app may not have so long a lifetime", "InvalidParameter", "invalid_request",
         "Ask for no more than the message says; the operator can raise max_lifetime.";
-    MIN_TTL_TOO_LONG: BAD_REQUEST, "min_ttl_too_long", "So much remaining life cannot be promised", "InvalidParameter",
+    MIN_TTL_TOO_LONG: BAD_REQUEST, "min_ttl_too_long", "So much remaining life cannot be promised", "InvalidParameter", "invalid_request",
         "Ask for no more than the message says, and renew in time; the operator can raise max_lifetime.";
-    SUBJECT_NOT_ALLOWED: FORBIDDEN, "subject_not_allowed", "The app may not name a subject", "AccessDenied",
+    SUBJECT_NOT_ALLOWED: FORBIDDEN, "subject_not_allowed", "The app may not name a subject", "AccessDenied", "unauthorized_client",
         "Leave it out; the operator can set may_name_subject.";
-    ORIGIN_NOT_ALLOWED: FORBIDDEN, "origin_not_allowed", "The app's requests come from other origins", "AccessDenied",
+    ORIGIN_NOT_ALLOWED: FORBIDDEN, "origin_not_allowed", "The app's requests come from other origins", "AccessDenied", "unauthorized_client",
         "Ask from one of the app's own pages; the operator lists them in origins.";
-    UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter",
+    UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter", "invalid_scope",
         "Ask for \"transcribe\", or leave it out.";
-    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "A limit is reached", "Throttling.RateQuota",
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "A limit is reached", "Throttling.RateQuota", "temporarily_unavailable",
         "Wait for Retry-After, and use each token for its whole life; `limit` names the setting.";
-    MINT_CAP: TOO_MANY_REQUESTS, "mint_cap", "The app's cap on new tokens is reached", "Throttling.RateQuota",
+    MINT_CAP: TOO_MANY_REQUESTS, "mint_cap", "The app's cap on new tokens is reached", "Throttling.RateQuota", "temporarily_unavailable",
         "Wait for Retry-After; with sharing = \"app\" one token serves any number of callers.";
-    UNRECORDED: SERVICE_UNAVAILABLE, "unrecorded", "The audit trail cannot be written", "SystemError",
+    UNRECORDED: SERVICE_UNAVAILABLE, "unrecorded", "The audit trail cannot be written", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After; the operator has asked for no token that is not recorded.";
-    UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError",
+    UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After.";
-    UPSTREAM_REFUSED: BAD_GATEWAY, "upstream_refused", "The upstream refuses the broker", "SystemError",
+    UPSTREAM_REFUSED: BAD_GATEWAY, "upstream_refused", "The upstream refuses the broker", "SystemError", "temporarily_unavailable",
         "Ask the operator: the upstream key lacks rights, or a bill is open.";
-    NO_UPSTREAM_KEY: SERVICE_UNAVAILABLE, "no_upstream_key", "The broker has no usable upstream key", "SystemError",
+    NO_UPSTREAM_KEY: SERVICE_UNAVAILABLE, "no_upstream_key", "The broker has no usable upstream key", "SystemError", "temporarily_unavailable",
         "Ask the operator: the upstream does not accept the key.";
-    UPSTREAM_UNAVAILABLE: SERVICE_UNAVAILABLE, "upstream_unavailable", "The upstream does not answer", "SystemError",
+    UPSTREAM_UNAVAILABLE: SERVICE_UNAVAILABLE, "upstream_unavailable", "The upstream does not answer", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After.";
-    UPSTREAM_MALFORMED: BAD_GATEWAY, "upstream_malformed", "The upstream's answer makes no sense", "SystemError",
+    UPSTREAM_MALFORMED: BAD_GATEWAY, "upstream_malformed", "The upstream's answer makes no sense", "SystemError", "temporarily_unavailable",
         "Ask the operator whether base_url is right.";
-    SUPERSEDED: SERVICE_UNAVAILABLE, "superseded", "What the token depends on has just changed", "SystemError",
+    SUPERSEDED: SERVICE_UNAVAILABLE, "superseded", "What the token depends on has just changed", "SystemError", "temporarily_unavailable",
         "Ask again.";
-    NOT_FOUND: NOT_FOUND, "not_found", "There is nothing here", "NotFound", "Check the path.";
-    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method", "NotFound",
+    NOT_FOUND: NOT_FOUND, "not_found", "There is nothing here", "NotFound", "invalid_request",
+        "Check the path.";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method", "NotFound", "invalid_request",
         "Token requests are POST.";
 }
 
@@ -117,15 +134,7 @@ impl From<&Refusal> for Fault {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Unreadable(unreadable) => unreadable.into(),
-            Refusal::Unidentified(who) => Self::of(
-                match who {
-                    Unidentified::Missing => &MISSING_CREDENTIAL,
-                    Unidentified::Malformed(_) => &MALFORMED_CREDENTIAL,
-                    Unidentified::Wrong => &INVALID_CREDENTIAL,
-                    Unidentified::Disabled(_) => &APP_DISABLED,
-                },
-                who,
-            ),
+            Refusal::Unidentified(who) => who.into(),
             Refusal::Denied(denial) => {
                 let (entry, field) = match denial {
                     Denial::LifetimeTooLong { .. } => (&LIFETIME_TOO_LONG, "expire_in_seconds"),
@@ -150,11 +159,31 @@ impl From<&Refusal> for Fault {
     }
 }
 
+impl From<&Unidentified> for Fault {
+    fn from(who: &Unidentified) -> Self {
+        let (entry, retry_after) = match who {
+            Unidentified::Missing => (&MISSING_CREDENTIAL, None),
+            Unidentified::Malformed(_) => (&MALFORMED_CREDENTIAL, None),
+            Unidentified::TwoMethods => (&TWO_METHODS, None),
+            Unidentified::Wrong => (&INVALID_CREDENTIAL, None),
+            Unidentified::Assertion(_) => (&INVALID_ASSERTION, None),
+            Unidentified::Subject(_) => (&INVALID_SUBJECT_TOKEN, None),
+            // They are looked for twice a minute at most.
+            Unidentified::NoKeys | Unidentified::Fetch(_) => (&ISSUER_UNAVAILABLE, Some(30)),
+            Unidentified::Crowded => (&TOO_MANY_ASSERTIONS, Some(30)),
+            Unidentified::Disabled(_) => (&APP_DISABLED, None),
+        };
+        Self { retry_after: retry_after.map(Duration::from_secs), ..Self::of(entry, who) }
+    }
+}
+
 impl From<&Unreadable> for Fault {
     fn from(unreadable: &Unreadable) -> Self {
         let entry = match unreadable {
             Unreadable::Field { .. } | Unreadable::Body(_) => &INVALID_REQUEST,
-            Unreadable::MediaType => &UNSUPPORTED_MEDIA_TYPE,
+            Unreadable::MediaType { .. } => &UNSUPPORTED_MEDIA_TYPE,
+            Unreadable::GrantType => &UNSUPPORTED_GRANT_TYPE,
+            Unreadable::Target => &INVALID_TARGET,
             Unreadable::TooLarge { .. } => &BODY_TOO_LARGE,
             Unreadable::TooSlow { .. } => &BODY_TOO_SLOW,
         };
@@ -192,11 +221,12 @@ pub fn catalogue_markdown() -> String {
     let mut page = String::from(
         "# Errors\n\nEvery refusal of the broker, by its `code`. At `/v1/tokens` it is a problem document \
          (RFC 9457) whose `type` points here; at `/api/v1/tokens` it is DashScope's \
-         `{code, message, request_id}` with the code in brackets.\n",
+         `{code, message, request_id}` with the first code in brackets; at `/oauth/token` it is \
+         `{error, error_description}` (RFC 6749 §5.2) with the second.\n",
     );
-    for Entry { status, code, title, dashscope, remedy } in CATALOGUE {
+    for Entry { status, code, title, dashscope, oauth, remedy } in CATALOGUE {
         let status = status.as_u16();
-        write!(page, "\n## {code}\n\n{title}. Status {status} (`{dashscope}`).\n\n{remedy}\n")
+        write!(page, "\n## {code}\n\n{title}. Status {status} (`{dashscope}`, `{oauth}`).\n\n{remedy}\n")
             .expect("a String takes what is written");
     }
     page

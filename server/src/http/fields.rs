@@ -10,6 +10,8 @@ use serde::{
 
 use crate::issue::Unreadable;
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The fields of a body that are not taken yet. No `Debug`: they may hold a secret.
 #[derive(Default)]
 pub(super) struct Fields {
@@ -31,24 +33,29 @@ impl Fields {
         if body.is_empty() {
             return Ok(Self::default());
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        let is_form = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let essence = essence(headers);
+        let is_form = essence.eq_ignore_ascii_case(FORM);
         let left = if is_form {
-            form_urlencoded::parse(body)
-                .map(|(name, value)| (name.into_owned(), Value::Text(value.into_owned())))
-                .collect()
+            form(body)
         } else if essence.eq_ignore_ascii_case("application/json") {
             object(body)?
         } else {
-            return Err(Unreadable::MediaType);
+            let accepted = "application/json or application/x-www-form-urlencoded, or send none";
+            return Err(Unreadable::MediaType { accepted });
         };
-        for (place, (name, _)) in left.iter().enumerate() {
-            if left[..place].iter().any(|(before, _)| before == name) {
-                return Err(wrong(name, "stands there twice"));
-            }
-        }
+        once_each(&left)?;
         Ok(Self { left, taken: Vec::new(), is_form })
+    }
+
+    /// Reads a form as OAuth has it: what is empty is not there (RFC 6749 §3.2).
+    pub(super) fn parameters(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
+        if !body.is_empty() && !essence(headers).eq_ignore_ascii_case(FORM) {
+            return Err(Unreadable::MediaType { accepted: FORM });
+        }
+        let mut left = form(body);
+        once_each(&left)?;
+        left.retain(|(_, value)| !matches!(value, Value::Text(text) if text.is_empty()));
+        Ok(Self { left, taken: Vec::new(), is_form: true })
     }
 
     /// Whether the body is a form.
@@ -90,6 +97,27 @@ impl Fields {
         let place = self.left.iter().position(|(left, _)| left == name)?;
         Some(self.left.swap_remove(place).1)
     }
+}
+
+/// The type of a body, without its parameters.
+fn essence(headers: &HeaderMap) -> &str {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+fn form(body: &[u8]) -> Vec<(String, Value)> {
+    form_urlencoded::parse(body)
+        .map(|(name, value)| (name.into_owned(), Value::Text(value.into_owned())))
+        .collect()
+}
+
+fn once_each(fields: &[(String, Value)]) -> Result<(), Unreadable> {
+    for (place, (name, _)) in fields.iter().enumerate() {
+        if fields[..place].iter().any(|(before, _)| before == name) {
+            return Err(wrong(name, "stands there twice"));
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with a field; of a name that is not ours, the beginning is enough.
@@ -154,8 +182,6 @@ mod tests {
     use super::*;
 
     const JSON: &str = "application/json; charset=utf-8";
-    const FORM: &str = "application/x-www-form-urlencoded";
-
     fn read(content_type: &'static str, body: &str) -> Result<(Option<u32>, Option<String>), Unreadable> {
         let value = HeaderValue::from_static(content_type);
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
@@ -202,7 +228,7 @@ mod tests {
         for body in ["[]", "[30]", "null", "{", "{} {}", "{} x", "\"x\"", "\u{fffd}"] {
             assert!(matches!(read(JSON, body), Err(Unreadable::Body(_))), "{body}");
         }
-        assert_eq!(read("text/plain", "x").unwrap_err(), Unreadable::MediaType);
+        assert!(matches!(read("text/plain", "x").unwrap_err(), Unreadable::MediaType { .. }));
     }
 
     #[test]

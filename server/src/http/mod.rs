@@ -8,11 +8,14 @@ mod fields;
 mod forwarded;
 mod health;
 mod listener;
+mod metadata;
 mod metrics;
+mod oauth;
 mod openapi;
 mod patience;
 mod tls;
 mod v1;
+mod wishes;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -44,6 +47,7 @@ use crate::{
     config::Bounds,
     issue::{self, Arrival, Ask, Issue, Issued, Refusal},
     request_id::{RequestId, RequestIds},
+    site::Form,
 };
 
 /// What the doors share.
@@ -74,6 +78,7 @@ impl Routes {
         let rest = pages
             .route("/v1/tokens", any(only_post))
             .route("/api/v1/tokens", any(only_post))
+            .route("/oauth/token", any(only_post))
             .fallback(not_found)
             .method_not_allowed_fallback(only_get)
             .with_state(doors.clone());
@@ -88,6 +93,7 @@ fn pages() -> OpenApiRouter<Arc<Doors>> {
         .routes(routes!(health::ready))
         .routes(routes!(errors::page))
         .routes(routes!(openapi::page))
+        .routes(routes!(metadata::page))
 }
 
 impl Answer for Routes {
@@ -105,6 +111,9 @@ impl Answer for Routes {
             (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
             (&Method::POST, "/api/v1/tokens") => {
                 dashscope::issue(&self.doors, peer, request).await.map(Either::Left)
+            }
+            (&Method::POST, "/oauth/token") => {
+                oauth::issue(&self.doors, peer, request).await.map(Either::Left)
             }
             _ => {
                 let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
@@ -130,19 +139,21 @@ impl Doors {
     async fn decide(
         &self,
         arrival: Arrival,
+        form: Form,
         ask: Result<Ask, Refusal>,
         success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8>,
         refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {
-        let (door, id) = (arrival.door, arrival.request_id);
+        let id = arrival.request_id;
         let answer = |decided: Result<&Issued<'_>, &Refusal>| match decided {
             Ok(issued) => {
-                let body = issued.body(door, success);
+                let body = issued.body(form, success);
                 (StatusCode::OK.as_u16(), response(StatusCode::OK, "application/json", id, body))
             }
             Err(refused) => {
                 let fault = Fault::from(refused);
-                (fault.entry.status.as_u16(), refusal(id, &fault))
+                let response = refusal(id, &fault);
+                (response.status().as_u16(), response)
             }
         };
         self.issue.serve(arrival, ask, answer).await
@@ -189,6 +200,8 @@ fn refuse(doors: &Doors, path: &str, fault: &Fault) -> Response<Body> {
     let id = doors.request_ids.next();
     let refusal = if path.starts_with("/api/v1/") {
         dashscope::refusal(id, fault)
+    } else if path.starts_with("/oauth/") {
+        oauth::refusal(doors, id, fault, Form::OAuth)
     } else {
         v1::problem(doors, id, fault)
     };

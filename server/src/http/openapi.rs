@@ -22,14 +22,14 @@ use utoipa::{
 use super::{
     Doors, dashscope,
     errors::{self, Entry},
-    v1,
+    oauth, v1,
 };
 
 /// What the pages add to, each where it is served.
 #[derive(OpenApi)]
 #[openapi(
-    paths(v1::issue, dashscope::issue),
-    components(schemas(v1::Problem<'_>, dashscope::ErrorBody<'_>)),
+    paths(v1::issue, dashscope::issue, oauth::issue),
+    components(schemas(v1::Problem<'_>, dashscope::ErrorBody<'_>, oauth::ErrorBody)),
     modifiers(&Credentials)
 )]
 struct OfDoors;
@@ -60,7 +60,13 @@ impl Modify for Credentials {
         };
         let schemes = &mut document.components.get_or_insert_default().security_schemes;
         schemes.insert("basic".into(), scheme(HttpAuthScheme::Basic, "The app's id and secret."));
-        schemes.insert("bearer".into(), scheme(HttpAuthScheme::Bearer, "The app's secret."));
+        schemes.insert(
+            "bearer".into(),
+            scheme(
+                HttpAuthScheme::Bearer,
+                "The app's secret; or a token by which an issuer vouches for its user.",
+            ),
+        );
     }
 }
 
@@ -69,9 +75,15 @@ pub(super) struct Problems;
 
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Documented>> {
-        let not_here = [errors::LIFETIME_TOO_LONG.code];
+        let not_here = [
+            errors::LIFETIME_TOO_LONG.code,
+            errors::UNSUPPORTED_GRANT_TYPE.code,
+            errors::INVALID_TARGET.code,
+            errors::INVALID_ASSERTION.code,
+            errors::TOO_MANY_ASSERTIONS.code,
+        ];
         let name = v1::Problem::name();
-        refusals(&not_here, "application/problem+json", &name, |entry| entry.code)
+        refusals(&not_here, "application/problem+json", &name, |entry| entry.code, |entry| entry.status)
     }
 }
 
@@ -85,9 +97,28 @@ impl IntoResponses for ErrorBodies {
             errors::MIN_TTL_TOO_LONG.code,
             errors::SUBJECT_NOT_ALLOWED.code,
             errors::UNKNOWN_SCOPE.code,
+            errors::UNSUPPORTED_GRANT_TYPE.code,
+            errors::INVALID_TARGET.code,
+            errors::INVALID_ASSERTION.code,
+            errors::TOO_MANY_ASSERTIONS.code,
         ];
         let name = dashscope::ErrorBody::name();
-        refusals(&not_here, "application/json", &name, |entry| entry.dashscope)
+        refusals(&not_here, "application/json", &name, |entry| entry.dashscope, |entry| entry.status)
+    }
+}
+
+/// The refusals of `/oauth/token`: RFC 6749's error bodies.
+pub(super) struct OAuthErrors;
+
+impl IntoResponses for OAuthErrors {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        refusals(
+            &[errors::LIFETIME_TOO_LONG.code],
+            "application/json",
+            &oauth::ErrorBody::name(),
+            |entry| entry.oauth,
+            |entry| oauth::status(entry.oauth, entry.status),
+        )
     }
 }
 
@@ -97,12 +128,13 @@ fn refusals(
     content_type: &str,
     schema: &str,
     code: impl Fn(&Entry) -> &'static str,
+    status: impl Fn(&Entry) -> StatusCode,
 ) -> BTreeMap<String, RefOr<Documented>> {
     let mut by_status: BTreeMap<StatusCode, Vec<&Entry>> = BTreeMap::new();
     let no_route = [errors::NOT_FOUND.code, errors::METHOD_NOT_ALLOWED.code];
     for entry in errors::CATALOGUE {
         if !no_route.contains(&entry.code) && !not_here.contains(&entry.code) {
-            by_status.entry(entry.status).or_default().push(entry);
+            by_status.entry(status(entry)).or_default().push(entry);
         }
     }
     let response = |(status, entries): (StatusCode, Vec<&Entry>)| {

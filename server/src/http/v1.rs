@@ -1,29 +1,20 @@
 //! The door `POST /v1/tokens`: for Valet's own clients. JSON in and out, problem details (RFC 9457).
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    Doors, Peer, body, credential,
-    errors::Fault,
-    fields::{Fields, wrong},
-    openapi,
-};
+use super::{Doors, Peer, body, credential, errors::Fault, fields::Fields, openapi, wishes};
 use crate::{
     audit::Door,
     identity::{Credential, Unidentified},
     issue::{Answer, Ask, Refusal, Unreadable},
-    policy::TokenRequest,
     request_id::RequestId,
+    site::Form,
 };
-
-/// The longest subject or reference of a caller, in bytes.
-const LONGEST_WORD: usize = 256;
 
 /// What is asked for; nothing of it is needed.
 #[derive(ToSchema)]
@@ -124,7 +115,7 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::V1, peer, &parts.headers);
     let ask = read(doors, &parts, body).await;
-    doors.decide(arrival, ask, success, |id, fault| problem(doors, id, fault)).await
+    doors.decide(arrival, Form::V1, ask, success, |id, fault| problem(doors, id, fault)).await
 }
 
 async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
@@ -134,15 +125,12 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
     }
     let mut fields = Fields::read(&parts.headers, &body)?;
     let in_form = if fields.is_form() { in_form(&mut fields)? } else { None };
-    let request = TokenRequest { origin: Doors::origin(&parts.headers), ..request(fields)? };
+    let request = wishes::request(&mut fields, &parts.headers)?;
+    fields.finish()?;
     let credential = match (credential::in_header(&parts.headers)?, in_form) {
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Err(Unidentified::Missing.into()),
-        (Some(_), Some(_)) => {
-            return Err(
-                Unidentified::Malformed("there is a credential in the header and one in the form").into()
-            );
-        }
+        (Some(_), Some(_)) => return Err(Unidentified::TwoMethods.into()),
     };
     Ok(Ask { credential, request })
 }
@@ -154,38 +142,6 @@ fn in_form(fields: &mut Fields) -> Result<Option<Credential>, Refusal> {
         (Some(id), Some(secret)) => Ok(Some(Credential::id_and_secret(id, secret.as_bytes()))),
         _ => Err(Unidentified::Malformed("client_id and client_secret go together").into()),
     }
-}
-
-/// The request that the fields make.
-fn request(mut fields: Fields) -> Result<TokenRequest, Unreadable> {
-    let request = TokenRequest {
-        min_ttl: fields.number("min_ttl")?,
-        lifetime: None,
-        rejected: fields.text("rejected")?.map(|text| sha256("rejected", &text)).transpose()?,
-        subject: word(&mut fields, "subject")?,
-        scope: word(&mut fields, "scope")?,
-        client_reference_id: word(&mut fields, "client_reference_id")?,
-        origin: None,
-    };
-    fields.finish()?;
-    Ok(request)
-}
-
-/// A short text of the caller's own choice.
-fn word(fields: &mut Fields, name: &'static str) -> Result<Option<String>, Unreadable> {
-    let text = fields.text(name)?;
-    let fits =
-        |text: &String| (1..=LONGEST_WORD).contains(&text.len()) && !text.chars().any(char::is_control);
-    if text.as_ref().is_none_or(fits) {
-        return Ok(text);
-    }
-    Err(wrong(name, &format!("must have 1 to {LONGEST_WORD} bytes and no control characters")))
-}
-
-fn sha256(name: &'static str, text: &str) -> Result<[u8; 32], Unreadable> {
-    let digest = HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    let problem = "must be the SHA-256 of the refused token, as 64 lower-case hexadecimal digits";
-    digest.ok_or_else(|| wrong(name, problem))
 }
 
 fn success(answer: &Answer<'_>) -> Vec<u8> {

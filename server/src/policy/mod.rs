@@ -12,7 +12,7 @@ use valet_pacing::Quota;
 
 use crate::{
     config::{self, Lifetime, Quotas, Sharing},
-    identity::Caller,
+    identity::{Caller, Subject},
 };
 
 /// The one scope there is.
@@ -104,7 +104,7 @@ impl Edition {
 #[derive(Debug)]
 pub struct Grant<'s> {
     caller: Caller<'s>,
-    subject: Option<String>,
+    subject: Option<Subject>,
     quotas: Quotas,
     upstream_use: UpstreamUse,
 }
@@ -118,8 +118,8 @@ impl<'s> Grant<'s> {
 
     /// The end user the app named.
     #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
     }
 
     /// How much the app and its subjects may ask for.
@@ -239,7 +239,8 @@ impl Policy {
         if request.scope.as_deref().is_some_and(|scope| scope != SCOPE) {
             return Err(Denial::UnknownScope);
         }
-        if request.subject.is_some() && !self.may_name_subject {
+        // Whom an issuer vouches for is not for the app to say.
+        if request.subject.is_some() && (!self.may_name_subject || caller.vouched().is_some()) {
             return Err(Denial::SubjectNotAllowed);
         }
         // Proves nothing, since anyone but a browser can write what it likes: a brake on leaked secrets.
@@ -258,7 +259,9 @@ impl Policy {
             mints: self.mints,
             edition: self.edition.clone(),
         };
-        Ok(Grant { caller, subject: request.subject.clone(), quotas: self.quotas, upstream_use })
+        let named = || request.subject.as_deref().map(|name| Subject { issuer: None, name: name.into() });
+        let subject = caller.vouched().map(|vouched| vouched.subject.clone()).or_else(named);
+        Ok(Grant { caller, subject, quotas: self.quotas, upstream_use })
     }
 
     /// The shortest class that serves the request.

@@ -1,15 +1,18 @@
 //! No grant exceeds its policy, whatever the request says.
 
 use proptest::prelude::*;
+use valet_clock::ManualClock;
 
 use super::*;
 use crate::{
     config::Config,
-    identity::{Apps, Credential},
+    identity::{Apps, Credential, Look, Reach},
     secret::SecretHash,
 };
 
 const SECRET: &str = "vas_test";
+
+const LOOK: Look = Look { now: Duration::ZERO, reach: Reach::InHand, is_first: true };
 
 const OWN: &str = "https://app.example.com";
 
@@ -21,13 +24,16 @@ fn app(lifetime: u32, max_lifetime: u32, rest: &str) -> (Apps, Policy) {
         SecretHash::of(SECRET.as_bytes()),
     );
     let config = Config::read(&text, &[("K", "sk-1")].into_iter().collect()).unwrap();
-    (Apps::new(&config.apps), Policy::new(&config.apps[0], Editions::default().current()))
+    (
+        Apps::new(&config, &ManualClock::new().handle("broker"), None).unwrap(),
+        Policy::new(&config.apps[0], Editions::default().current()),
+    )
 }
 
 fn decide(app: &(Apps, Policy), request: &TokenRequest) -> Result<(u32, Option<String>), Denial> {
-    let caller = app.0.identify(&Credential::secret(SECRET.as_bytes())).unwrap();
+    let caller = app.0.identify(&Credential::secret(SECRET.as_bytes()), LOOK).unwrap();
     let grant = app.1.decide(caller, request)?;
-    let subject = grant.subject().map(str::to_owned);
+    let subject = grant.subject().map(ToString::to_string);
     Ok((grant.into_upstream_use().lifetime.seconds(), subject))
 }
 
