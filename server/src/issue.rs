@@ -157,7 +157,8 @@ impl Issued<'_> {
                 expires_in: self.expires_in,
                 expires_at: self.token.expires_at(),
                 base_url: self.upstream.base_url(),
-                queries_per_second: self.upstream.queries_per_second(self.now),
+                // Two decimals are enough to obey.
+                queries_per_second: (self.upstream.queries_per_second(self.now) * 100.0).round() / 100.0,
             })
         })
     }

@@ -18,6 +18,9 @@ use crate::document;
 /// Lets a test ask as often as it likes while the time stands still.
 pub(crate) const UNHURRIED: &str = "rate = { per_second = 1000000, burst = 1000000 }";
 
+/// Lets several apps have direct tokens of one upstream.
+pub(crate) const SHARED: &str = "shared_account = \"visible-to-all\"";
+
 /// What should happen without the clock being advanced, but does not, fails after so long of real time.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -6,9 +6,15 @@
 mod exchange;
 /// Sandbox and broker whose time stands still.
 mod harness;
+/// An identity provider, as far as the broker sees it.
+mod issuer;
+/// Keys that sign tokens.
+mod jose;
 /// Connections without a client.
 mod wire;
 
+/// Apps that sign who they are.
+mod assertions;
 /// One line a decision.
 mod audit;
 /// What hostile peers send, and how slowly.
@@ -23,12 +29,16 @@ mod document;
 mod expiry;
 /// The samples of the vendor's documentation.
 mod fixtures;
+/// The keys that issuers publish.
+mod issuer_keys;
 /// Upstream keys: quarantine, probes, throttling, the next one.
 mod keys;
 /// How much apps, subjects and addresses may ask for.
 mod limits;
 /// What is counted.
 mod metrics;
+/// The third door: what OAuth has to say, and how.
+mod oauth;
 /// Refresh ahead, and stale rather than down.
 mod refresh;
 /// Every refusal that a caller can bring about.
@@ -41,6 +51,8 @@ mod secrets;
 mod shutdown;
 /// One mint at a time.
 mod single_flight;
+/// Users for whom an identity provider vouches.
+mod subjects;
 /// The client's whole loop.
 mod tasks;
 /// TLS in the binary.

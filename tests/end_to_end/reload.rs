@@ -13,7 +13,7 @@ async fn following(app: &str) -> Stage {
 }
 
 /// Has the broker reload `config`, and waits until it has.
-async fn reload(stage: &Stage, config: &str) {
+pub(crate) async fn reload(stage: &Stage, config: &str) {
     let before = stage.metric("valet_config_reloads_total").await;
     stage.stack.reconfigure(config, true).unwrap();
     promptly(async { while stage.metric("valet_config_reloads_total").await == before {} }).await;

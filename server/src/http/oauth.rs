@@ -262,7 +262,7 @@ pub(super) fn refusal(doors: &Doors, id: RequestId, fault: &Fault, form: Form) -
     let public_url = &doors.issue.site.load().public_url;
     let body = ErrorBody {
         error,
-        error_description: fault.detail.chars().map(in_description).collect(),
+        error_description: fault.detail.replace('…', "...").chars().map(in_description).collect(),
         error_uri: (!public_url.is_empty()).then(|| format!("{public_url}/errors#{}", fault.entry.code)),
     };
     let body = Bytes::from(serde_json::to_vec(&body).expect("plain fields serialize"));
@@ -298,7 +298,6 @@ pub(super) fn status(error: &str, natural: StatusCode) -> StatusCode {
 fn in_description(c: char) -> char {
     match c {
         '"' => '\'',
-        '…' => '*',
         ' '..='~' if c != '\\' => c,
         _ => '?',
     }

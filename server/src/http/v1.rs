@@ -152,8 +152,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
         expires_at: answer.expires_at,
         base_url: answer.base_url,
         mode: "direct",
-        // Two decimals are enough to obey.
-        queries_per_second: (answer.queries_per_second * 100.0).round() / 100.0,
+        queries_per_second: answer.queries_per_second,
     };
     serde_json::to_vec(&body).expect("plain fields serialize")
 }

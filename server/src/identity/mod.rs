@@ -130,7 +130,7 @@ pub enum Unidentified {
     #[error("{0}")]
     Malformed(&'static str),
     /// More than one credential was sent, in different ways.
-    #[error("there is a credential in the header and one in the form: send one")]
+    #[error("there is more than one credential: send one, in the header or in the form")]
     TwoMethods,
     /// No such app, or not its secret: which of the two is not said.
     #[error("the app id or secret is wrong")]

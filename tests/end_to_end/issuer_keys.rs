@@ -1,0 +1,198 @@
+//! Keys behind a URL: fetched with guards, ahead of their age, kept through an outage.
+
+use reqwest::Method;
+use serde_json::json;
+use valet_clock::Clock;
+use valet_demo::{APP, StackSettings};
+
+use crate::{
+    harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly},
+    issuer::{Issuer, Page, keys},
+    jose::Signer,
+    reload::reload,
+};
+
+/// A stage whose users sign in at an issuer with a page of keys.
+struct Signin {
+    stage: Stage,
+    issuer: Issuer,
+}
+
+impl Signin {
+    async fn new(signers: &[&Signer]) -> Self {
+        let issuer = Issuer::of(signers).await;
+        let url = issuer.jwks_url();
+        Self::at(issuer, &format!("jwks_url = \"{url}\"\njwks_allow_private = true")).await
+    }
+
+    async fn at(issuer: Issuer, keys: &str) -> Self {
+        let app = format!(
+            "{UNHURRIED}\n[[apps.{APP}.subject_tokens]]\nissuer = \"{}\"\naudience = \"valet\"\n\
+             single_tenant = true\n{keys}",
+            issuer.name
+        );
+        let stage = Stage::with(StackSettings { app, follow: true, ..StackSettings::default() }).await;
+        Self { stage, issuer }
+    }
+
+    fn token(&self, signer: &Signer) -> String {
+        let now = self.stage.clock.unix().as_secs();
+        signer.sign(&json!({ "iss": self.issuer.name, "aud": "valet", "sub": "alice", "exp": now + 600 }))
+    }
+
+    async fn ask(&self, signer: &Signer) -> Answer {
+        let token = self.token(signer);
+        answered(self.stage.request(Method::POST, "/v1/tokens").bearer_auth(token)).await
+    }
+
+    async fn refuses(&self, signer: &Signer) -> (u16, String, Option<u64>) {
+        self.ask(signer).await.refusal()
+    }
+}
+
+fn unavailable() -> (u16, String, Option<u64>) {
+    (503, "issuer_unavailable".into(), Some(30))
+}
+
+fn unknown() -> (u16, String, Option<u64>) {
+    (401, "invalid_subject_token".into(), None)
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_and_looked_for_again_when_one_is_new() {
+    let (old, new) = (Signer::es256("old"), Signer::eddsa("new"));
+    let signin = Signin::new(&[&old]).await;
+    for _ in 0..3 {
+        assert_eq!(signin.ask(&old).await.status, 200);
+    }
+    assert_eq!(signin.issuer.asked(), 1);
+    // Keys rotate: the new one is asked for as soon as it may be, and nobody makes the broker ask more often.
+    signin.issuer.answers(keys(&[&old, &new]));
+    assert_eq!(signin.refuses(&new).await, unknown());
+    signin.stage.clock.advance(SECOND * 30);
+    assert_eq!(signin.ask(&new).await.status, 200);
+    assert_eq!(signin.issuer.asked(), 2);
+    let stranger = Signer::es256("stranger");
+    for _ in 0..3 {
+        assert_eq!(signin.refuses(&stranger).await, unknown());
+    }
+    assert_eq!(signin.issuer.asked(), 2, "no more than once in half a minute");
+    signin.stage.clock.advance(SECOND * 30);
+    assert_eq!(signin.refuses(&stranger).await, unknown());
+    assert_eq!(signin.issuer.asked(), 3);
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_void_once_its_set_is_too_old() {
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    let signin = Signin::new(&[&old]).await;
+    assert_eq!(signin.ask(&old).await.status, 200);
+    signin.issuer.answers(keys(&[&new]));
+    signin.stage.clock.advance(SECOND * 3600);
+    assert_eq!(signin.refuses(&old).await, unknown());
+    assert_eq!(signin.ask(&new).await.status, 200);
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn keys_are_renewed_ahead_and_kept_through_an_outage() {
+    let signer = Signer::es256("k");
+    let signin = Signin::new(&[&signer]).await;
+    let Page::Keys(set, _) = keys(&[&signer]) else { unreachable!() };
+    signin.issuer.answers(Page::Keys(set, Some(600)));
+    assert_eq!(signin.ask(&signer).await.status, 200);
+    // In the last fifth of its life: answered at once, renewed in the background.
+    signin.issuer.answers(Page::Silent);
+    signin.stage.clock.advance(SECOND * 480);
+    assert_eq!(signin.ask(&signer).await.status, 200);
+    signin.issuer.was_asked(2).await;
+    signin.stage.clock.advance(SECOND * 3);
+    // The issuer is away for a day: its last keys do.
+    signin.issuer.answers(Page::Status(503));
+    for _ in 0..3 {
+        signin.stage.clock.advance(SECOND * 28_000);
+        assert_eq!(signin.ask(&signer).await.status, 200);
+    }
+    signin.stage.clock.advance(SECOND * 10_000);
+    assert_eq!(signin.refuses(&signer).await, unavailable());
+    signin.issuer.answers(keys(&[&signer]));
+    signin.stage.clock.advance(SECOND * 30);
+    assert_eq!(signin.ask(&signer).await.status, 200, "it is back");
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_issuer_may_not_do() {
+    let signer = Signer::es256("k");
+    let elsewhere = Issuer::of(&[&signer]).await;
+    let Page::Keys(set, _) = keys(&[&signer]) else { unreachable!() };
+    let mut huge = set.clone();
+    huge["padding"] = json!("x".repeat(300_000));
+    let secret = json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0", "kid": "k", "alg": "HS256" }] });
+    for (what, page) in [
+        ("redirects", Page::Redirect(elsewhere.jwks_url())),
+        ("fails", Page::Status(500)),
+        ("says nothing", Page::Status(204)),
+        ("is huge", Page::Keys(huge, None)),
+        ("is no JSON", Page::Text("<html>".into())),
+        ("has no keys", Page::Keys(json!({ "keys": [] }), None)),
+        ("has a shared secret", Page::Keys(secret, None)),
+        ("has a key twice", Page::Keys(json!({ "keys": [signer.jwk(), signer.jwk()] }), None)),
+    ] {
+        let signin = Signin::new(&[&signer]).await;
+        signin.issuer.answers(page);
+        assert_eq!(signin.refuses(&signer).await, unavailable(), "{what}");
+        assert_eq!(signin.issuer.asked(), 1, "{what}");
+        assert_eq!(signin.refuses(&signer).await, unavailable(), "{what}");
+        assert_eq!(signin.issuer.asked(), 1, "{what}: not asked again at once");
+        signin.stage.stop().await;
+    }
+    assert_eq!(elsewhere.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_silent_issuer_costs_three_seconds_once() {
+    let signer = Signer::es256("k");
+    let signin = Signin::new(&[&signer]).await;
+    signin.issuer.answers(Page::Silent);
+    let asking: Vec<_> = (0..5)
+        .map(|_| {
+            let request = signin.stage.request(Method::POST, "/v1/tokens").bearer_auth(signin.token(&signer));
+            tokio::spawn(answered(request))
+        })
+        .collect();
+    signin.issuer.was_asked(1).await;
+    signin.stage.clock.advance(SECOND * 3);
+    for asked in asking {
+        assert_eq!(promptly(asked).await.unwrap().refusal(), unavailable());
+    }
+    assert_eq!(signin.issuer.asked(), 1, "they waited for the same");
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_private_address_is_not_asked() {
+    let signer = Signer::es256("k");
+    let issuer = Issuer::of(&[&signer]).await;
+    // A name that leads to this machine: it is the address that counts, not the name.
+    let url = issuer.jwks_url().replace("127.0.0.1", "localhost");
+    let signin = Signin::at(issuer, &format!("jwks_url = \"{url}\"")).await;
+    assert_eq!(signin.refuses(&signer).await, unavailable());
+    assert_eq!(signin.issuer.asked(), 0);
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_keys() {
+    let signer = Signer::es256("k");
+    let signin = Signin::new(&[&signer]).await;
+    assert_eq!(signin.ask(&signer).await.status, 200);
+    signin.issuer.answers(Page::Silent);
+    let config = &signin.stage.stack.config;
+    reload(&signin.stage, &config.replace("audience = \"valet\"", "audience = \"valet\"\nkind = \"id\""))
+        .await;
+    assert_eq!(signin.ask(&signer).await.status, 200);
+    assert_eq!(signin.issuer.asked(), 1);
+    signin.stage.stop().await;
+}
