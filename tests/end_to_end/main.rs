@@ -55,6 +55,8 @@ mod single_flight;
 mod subjects;
 /// The client's whole loop.
 mod tasks;
+/// The `oauth2` crate as a client; `tests/oauth_clients` has those of other languages.
+mod third_party;
 /// TLS in the binary.
 mod tls;
 /// Spans, as a collector gets them.
