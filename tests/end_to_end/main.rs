@@ -68,3 +68,5 @@ mod under_load;
 mod upstream_faults;
 /// Least lives, refused tokens, tokens of one's own.
 mod wishes;
+/// Jobs of orchestrators and CI.
+mod workloads;

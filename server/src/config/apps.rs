@@ -22,6 +22,13 @@ pub(super) struct ReadApp {
     app: Option<App>,
 }
 
+impl ReadApp {
+    /// Whether it proves itself by what it signs.
+    pub(super) fn signs(&self) -> bool {
+        self.app.as_ref().is_some_and(|app| app.keys.is_some())
+    }
+}
+
 pub(super) fn read(
     tables: Vec<(String, Fields<'_>)>,
     upstreams: &[Read],

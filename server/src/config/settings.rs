@@ -23,6 +23,9 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let (lifetimes, max_cached_tokens) = tokens(fields.table("tokens"));
     let upstreams = upstreams::read(fields.named_tables("upstreams"), environment);
     let apps = apps::read(fields.named_tables("apps"), &upstreams, &lifetimes);
+    if !fields.has("public_url") && apps.iter().any(apps::ReadApp::signs) {
+        fields.mistake("public_url", "is missing: it is the audience of what apps sign");
+    }
     if upstreams.is_empty() {
         fields.mistake("upstreams", "is missing or empty: add [upstreams.NAME] with base_url and keys");
     }

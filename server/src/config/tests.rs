@@ -161,3 +161,105 @@ fn no_debug_output_of_a_configuration_holds_a_key() {
     let shown = format!("{:?} {:?}", read(&minimal("")).unwrap(), environment());
     assert!(!shown.contains("sk-one") && !shown.contains("password"), "{shown}");
 }
+
+/// A configuration with `apps` in place of its one app.
+fn apps(apps: &str) -> String {
+    format!(
+        "public_url = \"https://valet.example.com\"\n[upstreams.u]\n\
+         base_url = \"https://dashscope.aliyuncs.com/api/v1\"\nkeys = [{{ env = \"KEY\" }}]\n\
+         shared_account = \"visible-to-all\"\n{apps}"
+    )
+}
+
+/// Rules of subject tokens of the app that stands before them.
+fn users(app: &str, audience: &str, rest: &str) -> String {
+    format!(
+        "[[apps.{app}.subject_tokens]]\nissuer = \"https://login.example.com\"\naudience = \"{audience}\"\n{rest}\n"
+    )
+}
+
+const KEYS: &str = "jwks_url = \"https://login.example.com/jwks\"";
+
+#[test]
+fn an_issuer_needs_a_rule_or_is_the_apps_own() {
+    let with =
+        |rest: &str| read(&apps(&format!("[apps.a]\n{}", users("a", "web", &format!("{KEYS}\n{rest}")))));
+    assert!(with("single_tenant = true").is_ok());
+    assert!(with("claims = { hd = \"example.com\", admin = true, level = [1, 2] }").is_ok());
+    for bad in ["", "claims = {}", "claims = { hd = [] }", "claims = { hd = 1.5 }", "claims = { hd = {} }"] {
+        let found = with(bad).unwrap_err().to_string();
+        assert!(found.contains("apps.a.subject_tokens[0].claims"), "{bad}: {found}");
+    }
+}
+
+#[test]
+fn one_token_is_for_one_app() {
+    let two = |one: &str, other: &str| {
+        let text = format!("[apps.a]\n{}[apps.b]\n{}", users("a", "web", one), users("b", "web", other));
+        read(&apps(&text))
+    };
+    let rules = |rest: &str| format!("{KEYS}\n{rest}");
+    let found =
+        two(&rules("single_tenant = true"), &rules("claims = { hd = \"x\" }")).unwrap_err().to_string();
+    assert!(found.contains("apps.b.subject_tokens[0]: one token could be for app a as well"), "{found}");
+    let values = |values: &str| rules(&format!("claims = {{ hd = {values} }}"));
+    assert!(two(&values("[\"x\", \"y\"]"), &values("\"y\"")).is_err());
+    assert!(two(&values("[\"x\", \"y\"]"), &values("\"z\"")).is_ok(), "they differ by the claim");
+}
+
+#[test]
+fn a_public_app_has_nothing_of_its_own() {
+    let phone = |head: &str| mistakes(&apps(&format!("[apps.a]\n{head}")));
+    let hash = format!("secrets = [\"{HASH}\"]");
+    let tenant = users("a", "web", &format!("{KEYS}\nsingle_tenant = true"));
+    let native = "kind = \"native\"\naccept_account_wide = true\n";
+    assert!(read(&apps(&format!("[apps.a]\n{native}{tenant}"))).is_ok());
+    for (text, path) in [
+        (format!("{native}{hash}\n{tenant}"), "apps.a.secrets: is for confidential apps"),
+        (format!("{native}{KEYS}\n{tenant}"), "apps.a.jwks: is for confidential apps"),
+        (
+            format!("{native}may_name_subject = true\n{tenant}"),
+            "apps.a.may_name_subject: is for confidential",
+        ),
+        (native.to_owned(), "apps.a.subject_tokens: is missing"),
+        (format!("kind = \"native\"\n{tenant}"), "apps.a.accept_account_wide: must be true"),
+        (format!("kind = \"browser\"\n{tenant}"), "apps.a.kind: a page cannot use a direct token"),
+        (String::new(), "apps.a.secrets: is missing or empty"),
+    ] {
+        let found = phone(&text);
+        assert!(found.iter().any(|mistake| mistake.starts_with(path)), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn keys_are_behind_https_at_a_public_place_or_given() {
+    let url = |rest: &str| read(&apps(&format!("[apps.a]\n{rest}")));
+    for good in [
+        "jwks_url = \"https://keys.example.com/jwks\"",
+        "jwks_url = \"http://localhost:8080/jwks\"",
+        "jwks_url = \"http://127.0.0.1:8080/jwks\"\njwks_allow_private = true",
+        "jwks_url = \"https://10.1.2.3/jwks\"\njwks_allow_private = true",
+    ] {
+        assert!(url(good).is_ok(), "{good}: {:?}", url(good));
+    }
+    let secret = "jwks = { keys = [{ kty = \"oct\", k = \"c2VjcmV0\", alg = \"HS256\" }] }";
+    let short =
+        format!("jwks = {{ keys = [{{ kty = \"RSA\", e = \"AQAB\", n = \"{}\" }}] }}", "x".repeat(171));
+    for (bad, said) in [
+        ("jwks_url = \"http://keys.example.com/jwks\"", "must begin with https://"),
+        ("jwks_url = \"file:///etc/passwd\"", "must have a host"),
+        ("jwks_url = \"https://10.1.2.3/jwks\"", "is no public address"),
+        ("jwks_url = \"https://[fd00::1]/jwks\"", "is no public address"),
+        ("jwks_url = \"https://169.254.169.254/latest\"", "is no public address"),
+        ("jwks_url = \"https://me@keys.example.com/jwks\"", "must be without user"),
+        ("jwks = 7", "must be a table"),
+        ("jwks = { keys = [] }", "has no public key"),
+        (secret, "has no public key"),
+        (&short, "less than 2048 bits"),
+    ] {
+        let found = url(bad).unwrap_err().to_string();
+        assert!(found.contains(said), "{bad}: {found}");
+    }
+    let unnamed = apps("[apps.a]\njwks_url = \"https://keys.example.com/jwks\"").replace("public_url", "#");
+    assert!(read(&unnamed).unwrap_err().to_string().contains("public_url: is missing"));
+}
