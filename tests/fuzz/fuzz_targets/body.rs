@@ -1,5 +1,5 @@
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz body`; built without cargo-fuzz, it tries the files that it
-//! is given.
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz body tests/fuzz/corpus/body tests/fuzz/seeds/body`; built without
+//! cargo-fuzz, it tries the files that it is given.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

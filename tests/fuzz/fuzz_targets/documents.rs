@@ -1,5 +1,5 @@
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz documents`; built without cargo-fuzz, it tries the files that it
-//! is given.
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz documents tests/fuzz/corpus/documents tests/fuzz/seeds/documents`; built without
+//! cargo-fuzz, it tries the files that it is given.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

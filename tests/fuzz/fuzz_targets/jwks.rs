@@ -1,5 +1,5 @@
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz jwks`; built without cargo-fuzz, it tries the files that it
-//! is given.
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz jwks tests/fuzz/corpus/jwks tests/fuzz/seeds/jwks`; built without
+//! cargo-fuzz, it tries the files that it is given.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

@@ -1,5 +1,5 @@
-//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz token`; built without cargo-fuzz, it tries the files that it
-//! is given.
+//! `cargo +nightly fuzz run --fuzz-dir tests/fuzz token tests/fuzz/corpus/token tests/fuzz/seeds/token`; built without
+//! cargo-fuzz, it tries the files that it is given.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

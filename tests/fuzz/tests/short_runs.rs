@@ -1,4 +1,4 @@
-//! A short run of each target, the same one each time: its corpus, and a few thousand changes to it.
+//! A short run of each target, the same one each time: its seeds, and a few thousand changes to it.
 
 use std::{fs, path::Path};
 
@@ -7,9 +7,9 @@ use valet_fuzz::{Target, mutation::mutated, targets};
 const CHANGES: u32 = 5000;
 
 fn run(name: &str, target: Target) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
     let mut paths: Vec<_> =
-        fs::read_dir(&folder).expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
+        fs::read_dir(&folder).expect("its seeds").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("a seed")).collect();
     assert!(seeds.len() >= 3, "{name} has too few seeds");
