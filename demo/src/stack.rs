@@ -74,6 +74,8 @@ pub struct StackSettings {
     pub spare_keys: Vec<String>,
     /// Settings of the app.
     pub app: String,
+    /// The folder of the relay's state, if the app gets relay tokens.
+    pub relay: Option<PathBuf>,
     /// Whether the broker follows its configuration file.
     pub follow: bool,
 }
@@ -128,7 +130,8 @@ impl Stack {
     /// # Errors
     /// If one of them cannot be started.
     pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
-        let StackSettings { clocks, sandbox, config, audit, upstream, spare_keys, app, follow } = settings;
+        let StackSettings { clocks, sandbox, config, audit, upstream, spare_keys, app, relay, follow } =
+            settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
         let sandbox_key = sandbox.api_key().expose_secret().to_owned();
@@ -149,11 +152,15 @@ impl Stack {
             "" => format!("path = {:?}", folder.path().join("audit.jsonl")),
             settings => settings.to_owned(),
         };
+        let (mode, relay) = match &relay {
+            Some(state) => ("relay", format!("[relay]\nstate = {state:?}\n")),
+            None => ("direct", String::new()),
+        };
         let config = format!(
             "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
-             [audit]\n{audit}\n\
+             [audit]\n{audit}\n{relay}\
              [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{}]\n{upstream}\n\
-             [apps.{APP}]\nmode = \"direct\"\nsecrets = [\"{}\"]\n{app}\n",
+             [apps.{APP}]\nmode = \"{mode}\"\nsecrets = [\"{}\"]\n{app}\n",
             listed.join(", "),
             secret.hash(),
         );

@@ -52,6 +52,9 @@ pub enum Failed {
     /// The audit trail cannot be opened.
     #[error(transparent)]
     Audit(#[from] audit::OpenError),
+    /// The relay's keys cannot be made.
+    #[error("relay.state: the keys cannot be written: {0}; the folder must be the broker's own")]
+    Keys(io::Error),
     /// No HTTP client can be built.
     #[error(
         "cannot make an HTTPS client: {0}; are the root certificates installed (package ca-certificates)?"
@@ -73,7 +76,7 @@ impl Broker {
     ///
     /// # Errors
     /// If an address, the audit trail or the HTTP client cannot be had.
-    pub async fn bind(config: Config, clock: SharedClock) -> Result<Self, Failed> {
+    pub async fn bind(mut config: Config, clock: SharedClock) -> Result<Self, Failed> {
         let mut registry = Registry::with_prefix("valet");
         let connections = ConnectionMetrics::register(&mut registry);
         let bind = async |name, address| {
@@ -91,6 +94,7 @@ impl Broker {
         };
         register_process(&mut registry, clock.unix());
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
+        config.make_keys(None, clock.unix()).map_err(Failed::Keys)?;
         let site = Site::new(&config, &clock, &token_metrics, None)?;
         let request_ids = RequestIds::new();
         let audit_metrics = audit::Metrics::register(&mut registry);

@@ -7,6 +7,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The longest token that is looked at, in bytes.
@@ -217,6 +218,12 @@ pub fn unverified(token: &str) -> Result<Claims, Unsigned> {
 pub struct NoTime;
 
 impl Claims {
+    /// All of them, as `T` has them.
+    #[must_use]
+    pub fn typed<T: DeserializeOwned>(self) -> Option<T> {
+        serde_json::from_value(Value::Object(self.0)).ok()
+    }
+
     /// A claim that is text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

@@ -108,7 +108,10 @@ impl Reload {
     }
 
     #[tracing::instrument(name = "reload", skip_all)]
-    async fn apply(&mut self, config: Config) {
+    async fn apply(&mut self, mut config: Config) {
+        if let Err(error) = config.make_keys(Some(&self.applied), self.parts.clock.unix()) {
+            return self.parts.failed(&error);
+        }
         let issue = &self.parts.issue;
         let turn = match self.opened(&config).await {
             Ok(turn) => turn,

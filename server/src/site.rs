@@ -11,6 +11,7 @@ use crate::{
     admission::Limits,
     config::{self, Config, Tls},
     identity::{self, Caller},
+    keyring::Keyring,
     policy::{Editions, Policy},
     token::{self, AppTokens, LiveToken, Share, Upstream},
 };
@@ -26,6 +27,8 @@ pub struct Site {
     pub public_url: String,
     /// What the broker is called where standards ask for an issuer.
     pub issuer: String,
+    /// What relay tokens are signed with; `None` if there is no relay.
+    keyring: Option<Arc<Keyring>>,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
     /// How many proxies in front of the broker are trusted to say where requests come from.
@@ -95,6 +98,7 @@ impl Site {
             upstreams,
             public_url: public_url.to_owned(),
             issuer: config.issuer(),
+            keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
             trusted_proxies: config.trusted_proxies,
@@ -119,6 +123,19 @@ impl Site {
                 upstream.retire(successor.map(|successor| &**successor));
             }
         }
+    }
+
+    /// The keys that relay tokens are signed with. A configuration with an app of the relay has them, and
+    /// [`Broker::bind`](crate::broker::Broker::bind) sees to it that they are there.
+    #[must_use]
+    pub fn keyring(&self) -> Option<&Keyring> {
+        self.keyring.as_deref()
+    }
+
+    /// Where relay tokens work.
+    #[must_use]
+    pub fn relay_url(&self) -> String {
+        format!("{}/api/v1", self.issuer)
     }
 
     fn find(&self, app: &str) -> Option<(&config::App, &Entry)> {
@@ -160,6 +177,7 @@ fn keeps_tokens(old: &config::App, new: &config::App) -> bool {
     new.enabled == old.enabled
         && new.lifetimes == old.lifetimes
         && new.sharing == old.sharing
+        && new.mode == old.mode
         && (new.may_name_subject || !old.may_name_subject)
         && old.secrets.iter().all(|secret| new.secrets.contains(secret))
         && (old.keys.is_none() || new.keys == old.keys)

@@ -1,5 +1,5 @@
 //! The structure of the broker, read from its source: which module may use which, and who alone may
-//! turn a grant into the use of an upstream.
+//! turn a grant into what it is for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,15 +14,31 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("request_id", &[]),
     ("net", &[]),
     ("jwt", &[]),
-    ("config", &["jwt", "net", "secret"]),
-    ("identity", &["config", "jwt", "net", "secret"]),
+    ("keyring", &["jwt"]),
+    ("relay_token", &["jwt", "keyring"]),
+    ("config", &["jwt", "keyring", "net", "secret"]),
+    ("identity", &["config", "jwt", "keyring", "net", "relay_token", "secret"]),
     ("policy", &["config", "identity"]),
     ("admission", &["identity", "policy"]),
     ("token", &["config", "policy", "secret"]),
     ("audit", &["config", "request_id"]),
     ("telemetry", &["audit"]),
-    ("site", &["admission", "config", "identity", "policy", "token"]),
-    ("issue", &["admission", "audit", "identity", "policy", "request_id", "site", "telemetry", "token"]),
+    ("site", &["admission", "config", "identity", "keyring", "policy", "token"]),
+    (
+        "issue",
+        &[
+            "admission",
+            "audit",
+            "config",
+            "identity",
+            "policy",
+            "relay_token",
+            "request_id",
+            "site",
+            "telemetry",
+            "token",
+        ],
+    ),
     ("reload", &["audit", "config", "issue", "site", "token"]),
     ("doctor", &["config", "token"]),
     ("lifecycle", &[]),
@@ -34,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "identity",
             "issue",
             "jwt",
+            "keyring",
             "lifecycle",
             "policy",
             "request_id",
@@ -89,9 +106,9 @@ fn modules_use_only_what_stands_before_them() {
 }
 
 #[test]
-fn only_admission_turns_a_grant_into_the_use_of_an_upstream() {
+fn only_admission_turns_a_grant_into_what_it_is_for() {
     for (module, file) in source_files() {
-        let calls = code(&file).matches(".into_upstream_use()").count();
+        let calls = code(&file).matches(".into_granted()").count();
         let may = match module.as_str() {
             "admission" => true,
             // On what admission returns, whose method has the same name.

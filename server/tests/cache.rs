@@ -20,7 +20,7 @@ use valet_server::{
     admission::{self, Limits, Now, Subjects},
     config::{self, Config},
     identity::{Apps, Credential, Look, Reach},
-    policy::{Editions, Policy, TokenRequest, UpstreamUse},
+    policy::{Editions, Granted, Policy, TokenRequest, UpstreamUse},
     secret::SecretHash,
     token::{AppTokens, Cache, Kind, Metrics, Share, Source, Upstream},
 };
@@ -100,9 +100,12 @@ impl Bench {
     fn upstream_use(&self) -> UpstreamUse {
         let look = Look { now: self.clock.unix(), reach: Reach::InHand, is_first: true };
         let caller = self.apps.identify(&Credential::secret(SECRET), look).unwrap();
-        let grant = self.policy.borrow().decide(caller, &TokenRequest::default()).unwrap();
+        let grant = self.policy.borrow().decide(caller, &TokenRequest::default(), self.clock.unix()).unwrap();
         let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
-        admission::admit(grant, &self.limits, &Subjects::new(), now).unwrap().into_upstream_use()
+        match admission::admit(grant, &self.limits, &Subjects::new(), now).unwrap().into_granted() {
+            Granted::Direct(upstream_use) => upstream_use,
+            Granted::Relay(_) => unreachable!("the app is a direct one"),
+        }
     }
 
     /// What a reload does to an app whose policy changed.

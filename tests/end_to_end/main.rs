@@ -43,6 +43,8 @@ mod oauth;
 mod refresh;
 /// Every refusal that a caller can bring about.
 mod refusals;
+/// Relay tokens, and what ends them.
+mod relay_tokens;
 /// A changed configuration.
 mod reload;
 /// Canaries: no secret is written down anywhere.

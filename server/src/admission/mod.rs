@@ -16,7 +16,7 @@ use self::daily::Daily;
 pub use self::gate::Gate;
 use crate::{
     identity::Subject,
-    policy::{Grant, UpstreamUse},
+    policy::{Grant, Granted},
 };
 
 /// The subjects whose use is known at once; beyond it those not seen for longest start afresh.
@@ -107,10 +107,10 @@ fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), LimitRe
 pub struct Admitted<'s>(Grant<'s>);
 
 impl Admitted<'_> {
-    /// The right to take a token from the cache.
+    /// The right to what was granted.
     #[must_use]
-    pub fn into_upstream_use(self) -> UpstreamUse {
-        self.0.into_upstream_use()
+    pub fn into_granted(self) -> Granted {
+        self.0.into_granted()
     }
 }
 

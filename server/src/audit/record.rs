@@ -31,6 +31,8 @@ pub struct Record {
     pub client_reference_id: Option<String>,
     /// Which of several reasons the outcome has, if it has several.
     pub reason: Option<&'static str>,
+    /// What kind of token was granted.
+    pub mode: Option<&'static str>,
     /// The class of lifetime that was granted, in seconds.
     pub lifetime: Option<u32>,
     /// The life that the token had left, in whole seconds.
@@ -103,9 +105,10 @@ impl Record {
         if let Some(reference) = &self.client_reference_id {
             chosen(line, "client_reference_id", reference);
         }
+        if let Some(mode) = self.mode {
+            plain(line, "mode", mode);
+        }
         if let Some(seconds) = self.lifetime {
-            // The only mode that there is.
-            plain(line, "mode", "direct");
             name(line, "lifetime");
             number(line, seconds.into());
         }
@@ -174,6 +177,7 @@ mod tests {
             subject_issuer: None,
             client_reference_id: None,
             reason: None,
+            mode: Some("direct"),
             lifetime: Some(60),
             expires_in: Some(57),
             token: None,

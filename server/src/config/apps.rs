@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use valet_pacing::Quota;
 
 use super::{
-    App, Lifetime, Quotas, Sharing, SubjectTokens, Upstream,
+    App, Lifetime, Mode, Quotas, Sharing, SubjectTokens, Upstream,
     fields::Fields,
     identities::{self, Proofs},
+    relay,
     upstreams::{self, Read},
 };
 use crate::secret::SecretHash;
@@ -17,6 +18,7 @@ pub(super) struct ReadApp {
     id: String,
     account: Option<String>,
     enabled: bool,
+    mode: Mode,
     secrets: Vec<SecretHash>,
     subject_tokens: Vec<SubjectTokens>,
     app: Option<App>,
@@ -26,6 +28,11 @@ impl ReadApp {
     /// Whether it proves itself by what it signs.
     pub(super) fn signs(&self) -> bool {
         self.app.as_ref().is_some_and(|app| app.keys.is_some())
+    }
+
+    /// Whether its tokens open the relay.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.mode == Mode::Relay
     }
 }
 
@@ -46,8 +53,11 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
         );
     }
     let enabled = fields.boolean("enabled").unwrap_or(true);
-    fields.choice("mode", &[("direct", ())]);
-    let Proofs { secrets, keys, for_endpoint, subject_tokens } = identities::read(&mut fields);
+    let modes = [("direct", Mode::Direct), ("relay", Mode::Relay)];
+    let mode = fields.choice("mode", &modes).unwrap_or(Mode::Direct);
+    let Proofs { secrets, keys, for_endpoint, subject_tokens, is_public } =
+        identities::read(&mut fields, mode);
+    let scope = relay::scope(&mut fields, mode == Mode::Relay, is_public);
     let upstream = upstream(&mut fields, upstreams);
     let lifetimes = lifetimes(&mut fields, classes);
     let sharing = fields.choice("sharing", &[("app", Sharing::App), ("none", Sharing::None)]);
@@ -64,6 +74,8 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
             keys,
             assertions_for_endpoint: for_endpoint,
             subject_tokens: subject_tokens.clone(),
+            mode,
+            scope,
             upstream: upstream?,
             lifetimes: lifetimes?,
             sharing: sharing.unwrap_or(Sharing::App),
@@ -74,7 +86,7 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
         })
     });
     let account = upstream.map(|index| upstreams[index].account.clone());
-    ReadApp { id, account, enabled, secrets, subject_tokens, app: app.flatten() }
+    ReadApp { id, account, enabled, mode, secrets, subject_tokens, app: app.flatten() }
 }
 
 /// Whether `id` can be an app's id: safe in headers, logs, file names and metric labels.
@@ -191,18 +203,22 @@ pub(super) fn cross_check(
 }
 
 /// A direct token sees, reads and cancels every task of its account, whichever app submitted it
-/// (Model Studio, *Manage asynchronous tasks*), so two direct apps share an account only on purpose.
+/// (Model Studio, *Manage asynchronous tasks*), so a direct app shares an account only on purpose.
 fn one_direct_app_an_account(fields: &Fields<'_>, upstreams: &[Read], apps: &[ReadApp]) {
-    let mut by_account: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_account: BTreeMap<&str, Vec<&ReadApp>> = BTreeMap::new();
     for app in apps.iter().filter(|app| app.enabled) {
         if let Some(account) = &app.account {
-            by_account.entry(account).or_default().push(&app.id);
+            by_account.entry(account).or_default().push(app);
         }
     }
-    for (account, ids) in by_account {
-        if ids.len() > 1 && !upstreams::visible_to_all(upstreams, account) {
+    for (account, apps) in by_account {
+        let is_open = apps.len() > 1 && !apps.iter().all(|app| app.is_relayed());
+        if is_open && !upstreams::visible_to_all(upstreams, account) {
+            let ids: Vec<&str> = apps.iter().map(|app| app.id.as_str()).collect();
+            let relayed =
+                if apps.iter().any(|app| app.is_relayed()) { " (relay apps among them)" } else { "" };
             let message = format!(
-                "the direct apps {} share the account \"{account}\", so each can list, read and cancel \
+                "the direct apps {}{relayed} share the account \"{account}\", so each can list, read and cancel \
                  the others' tasks; give each an account of its own, or accept it by writing \
                  shared_account = \"visible-to-all\" in every upstream of that account",
                 ids.join(", "),

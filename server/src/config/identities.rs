@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use url::{Host, Url};
 
-use super::{JwksUrl, KeySource, SubjectTokens, TokenKind, fields::Fields};
+use super::{JwksUrl, KeySource, Mode, SubjectTokens, TokenKind, fields::Fields};
 use crate::{jwt::KeySet, secret::SecretHash};
 
 /// What an app can be.
@@ -24,9 +24,11 @@ pub(super) struct Proofs {
     pub(super) keys: Option<KeySource>,
     pub(super) for_endpoint: bool,
     pub(super) subject_tokens: Vec<SubjectTokens>,
+    /// Whether whoever has the app has all that it has.
+    pub(super) is_public: bool,
 }
 
-pub(super) fn read(fields: &mut Fields<'_>) -> Proofs {
+pub(super) fn read(fields: &mut Fields<'_>, mode: Mode) -> Proofs {
     let kinds = [("confidential", Kind::Confidential), ("browser", Kind::Browser), ("native", Kind::Native)];
     let kind = fields.choice("kind", &kinds).unwrap_or(Kind::Confidential);
     let secrets = secrets(fields);
@@ -60,8 +62,15 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Proofs {
             fields
                 .mistake("subject_tokens", "is missing: a public app has tokens only through its users' own");
         }
-        if kind == Kind::Browser {
-            let message = "a page cannot use a direct token: DashScope answers no cross-origin requests";
+        if mode == Mode::Relay {
+            if fields.has("accept_account_wide") {
+                fields.mistake(
+                    "accept_account_wide",
+                    "is for direct tokens: a relay token sees its own tasks alone",
+                );
+            }
+        } else if kind == Kind::Browser {
+            let message = "a page cannot use a direct token: DashScope answers no cross-origin requests; write mode = \"relay\"";
             fields.mistake("kind", message);
         } else if !accepted {
             let message = "must be true for a native app with direct tokens: each can list, read and cancel \
@@ -69,7 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Proofs {
             fields.mistake("accept_account_wide", message);
         }
     }
-    Proofs { secrets, keys, for_endpoint, subject_tokens }
+    Proofs { secrets, keys, for_endpoint, subject_tokens, is_public: kind != Kind::Confidential }
 }
 
 fn secrets(fields: &mut Fields<'_>) -> Vec<SecretHash> {

@@ -6,12 +6,13 @@ mod environment;
 mod fields;
 mod first_try;
 mod identities;
+mod relay;
 mod settings;
 mod source;
 mod tls;
 mod upstreams;
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use toml::Table;
 use url::Url;
@@ -29,6 +30,7 @@ pub use self::{
 pub use crate::secret::AuditKey;
 use crate::{
     jwt::KeySet,
+    keyring::Keyring,
     secret::{Bearer, SecretHash},
 };
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub max_cached_tokens: u64,
     /// The upstreams; at least one.
     pub upstreams: Vec<Upstream>,
+    /// What the relay needs; `None` if there is none.
+    pub relay: Option<Relay>,
     /// The registered apps.
     pub apps: Vec<App>,
     /// The files that secrets were read from.
@@ -141,6 +145,10 @@ pub struct App {
     pub assertions_for_endpoint: bool,
     /// The tokens of its users that it accepts.
     pub subject_tokens: Vec<SubjectTokens>,
+    /// What kind of token it gets.
+    pub mode: Mode,
+    /// What it may do at the relay.
+    pub scope: Scope,
     /// Which of [`Config::upstreams`] its tokens are for.
     pub upstream: usize,
     /// The classes of lifetime it may have, shortest first; the first is its usual one.
@@ -155,6 +163,46 @@ pub struct App {
     pub quotas: Quotas,
     /// How fast tokens are minted for it.
     pub mints: Quota,
+}
+
+/// What the relay needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relay {
+    /// The folder of what must outlive the process.
+    pub state: PathBuf,
+    /// The keys that lie there; `None` before the first start.
+    pub keys: Option<Arc<Keyring>>,
+}
+
+/// What kind of token an app gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// The upstream's own, which may do all that its parent key may.
+    Direct,
+    /// Valet's own, which opens the relay.
+    Relay,
+}
+
+impl Mode {
+    /// Its name in the configuration, in answers and in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// What an app may do at the relay.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope {
+    /// The models that it may use.
+    pub models: Vec<String>,
+    /// The hosts that its recordings lie on, `*.` before one for all below it; any public host, if `None`.
+    pub file_hosts: Option<Vec<String>>,
+    /// The most URLs of one task.
+    pub urls: u32,
 }
 
 /// Where public keys are.
@@ -297,6 +345,25 @@ impl Config {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.listen),
         }
+    }
+
+    /// Makes the relay's keys, if there is a relay and they are not there yet; the ones of `before` are put
+    /// back, if they lay in the same folder.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn make_keys(&mut self, before: Option<&Self>, now: Duration) -> io::Result<()> {
+        let Some(relay) = self.relay.as_mut().filter(|relay| relay.keys.is_none()) else { return Ok(()) };
+        let before = before.and_then(|before| before.relay.as_ref());
+        let same = before.filter(|before| before.state == relay.state);
+        relay.keys = Some(match same.and_then(|before| before.keys.clone()) {
+            Some(keys) => {
+                keys.write(&relay.state)?;
+                keys
+            }
+            None => Keyring::of_folder(&relay.state, now)?,
+        });
+        Ok(())
     }
 
     /// The settings that `next` has otherwise and that are taken up at a start only: those of the

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, tls, upstreams,
+    Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, relay, tls,
+    upstreams,
 };
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -21,10 +22,22 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let bounds = bounds(fields.table("bounds"));
     let audit = audit(fields.table("audit"), environment);
     let (lifetimes, max_cached_tokens) = tokens(fields.table("tokens"));
+    let relay = fields.optional_table("relay").map(relay::read);
     let upstreams = upstreams::read(fields.named_tables("upstreams"), environment);
     let apps = apps::read(fields.named_tables("apps"), &upstreams, &lifetimes);
     if !fields.has("public_url") && apps.iter().any(apps::ReadApp::signs) {
         fields.mistake("public_url", "is missing: it is the audience of what apps sign");
+    }
+    if apps.iter().any(apps::ReadApp::is_relayed) {
+        if relay.is_none() {
+            fields.mistake(
+                "relay",
+                "is missing: write [relay] with state = \"FOLDER\", where its keys are kept",
+            );
+        }
+        if !fields.has("public_url") {
+            fields.mistake("public_url", "is missing: relay tokens say where the relay is");
+        }
     }
     if upstreams.is_empty() {
         fields.mistake("upstreams", "is missing or empty: add [upstreams.NAME] with base_url and keys");
@@ -51,6 +64,10 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
         audit,
         max_cached_tokens,
         upstreams,
+        relay: match relay {
+            Some(read) => Some(read?),
+            None => None,
+        },
         apps: apps?,
         secret_files: Vec::new(),
     })

@@ -43,6 +43,8 @@ catalogue! {
         "Mend the field that the message names.";
     UNSUPPORTED_GRANT_TYPE: BAD_REQUEST, "unsupported_grant_type", "There is no such grant type here", "InvalidParameter", "unsupported_grant_type",
         "Use client_credentials, token exchange or a JWT bearer grant.";
+    UNSUPPORTED_TOKEN_TYPE: BAD_REQUEST, "unsupported_token_type", "Such a token cannot be revoked", "InvalidParameter", "unsupported_token_type",
+        "Direct tokens live to their end, at most their minute; only relay tokens can be revoked.";
     INVALID_TARGET: BAD_REQUEST, "invalid_target", "A token exchange names no target here", "InvalidParameter", "invalid_target",
         "Leave out resource and audience: an app has one upstream.";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", "InvalidParameter", "invalid_request",
@@ -63,6 +65,8 @@ catalogue! {
         "Mend the claim that the message names; sign a new assertion, with its own jti, for each request.";
     INVALID_SUBJECT_TOKEN: UNAUTHORIZED, "invalid_subject_token", "The subject token proves nothing", "InvalidApiKey", "invalid_grant",
         "Have the user sign in again; if that does not help, compare the token's claims with subject_tokens in the configuration.";
+    INVALID_RELAY_TOKEN: UNAUTHORIZED, "invalid_relay_token", "The relay token opens nothing", "InvalidApiKey", "invalid_token",
+        "Get a new one from the broker.";
     ISSUER_UNAVAILABLE: SERVICE_UNAVAILABLE, "issuer_unavailable", "The keys of the issuer cannot be had", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After; the operator finds the reason in the log.";
     TOO_MANY_ASSERTIONS: SERVICE_UNAVAILABLE, "too_many_assertions", "Too many client assertions are in use", "SystemError", "temporarily_unavailable",
@@ -168,6 +172,7 @@ impl From<&Unidentified> for Fault {
             Unidentified::Wrong => (&INVALID_CREDENTIAL, None),
             Unidentified::Assertion(_) => (&INVALID_ASSERTION, None),
             Unidentified::Subject(_) => (&INVALID_SUBJECT_TOKEN, None),
+            Unidentified::RelayToken => (&INVALID_RELAY_TOKEN, None),
             // They are looked for twice a minute at most.
             Unidentified::NoKeys | Unidentified::Fetch(_) => (&ISSUER_UNAVAILABLE, Some(30)),
             Unidentified::Crowded => (&TOO_MANY_ASSERTIONS, Some(30)),
@@ -184,6 +189,7 @@ impl From<&Unreadable> for Fault {
             Unreadable::MediaType { .. } => &UNSUPPORTED_MEDIA_TYPE,
             Unreadable::GrantType => &UNSUPPORTED_GRANT_TYPE,
             Unreadable::Target => &INVALID_TARGET,
+            Unreadable::NotRevocable => &UNSUPPORTED_TOKEN_TYPE,
             Unreadable::TooLarge { .. } => &BODY_TOO_LARGE,
             Unreadable::TooSlow { .. } => &BODY_TOO_SLOW,
         };

@@ -6,10 +6,11 @@ use axum::{body::Body, extract::State};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{Doors, oauth::GRANT_TYPES};
-use crate::{jwt::ALGORITHMS, policy::SCOPE};
+use crate::{jwt::ALGORITHMS, keyring::Keyring, policy::SCOPE};
 
 /// RFC 8414 §2.
 #[derive(Serialize, ToSchema)]
@@ -29,6 +30,12 @@ struct Metadata<'s> {
     token_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
     /// The scopes that there are.
     scopes_supported: [&'static str; 1],
+    /// Where relay tokens are revoked.
+    revocation_endpoint: String,
+    /// How an app proves itself there.
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    /// The keys that relay tokens are signed with.
+    jwks_uri: String,
     /// What is documented for people.
     service_documentation: String,
 }
@@ -52,8 +59,25 @@ pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
         ],
         token_endpoint_auth_signing_alg_values_supported: &ALGORITHMS,
         scopes_supported: [SCOPE],
+        revocation_endpoint: format!("{issuer}/oauth/revoke"),
+        revocation_endpoint_auth_methods_supported: [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
         service_documentation: format!("{issuer}/openapi.json"),
     };
     let body = Bytes::from(serde_json::to_vec(&metadata).expect("plain fields serialize"));
+    super::response(StatusCode::OK, "application/json", doors.request_ids.next(), body).map(Body::new)
+}
+
+/// The keys that relay tokens are signed with (RFC 7517); none, if there is no relay.
+#[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "keys", tag = "pages",
+    responses((status = 200, description = "A JWK set.", content_type = "application/json", body = Object)))]
+pub(super) async fn keys(State(doors): State<Arc<Doors>>) -> Response<Body> {
+    let site = doors.issue.site.load();
+    let keys = site.keyring().map_or_else(|| json!({ "keys": [] }), Keyring::jwks);
+    let body = Bytes::from(keys.to_string());
     super::response(StatusCode::OK, "application/json", doors.request_ids.next(), body).map(Body::new)
 }

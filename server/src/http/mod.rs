@@ -15,6 +15,7 @@ mod metrics;
 mod oauth;
 mod openapi;
 mod patience;
+mod revoke;
 mod tls;
 mod v1;
 mod wishes;
@@ -81,6 +82,7 @@ impl Routes {
             .route("/v1/tokens", any(only_post))
             .route("/api/v1/tokens", any(only_post))
             .route("/oauth/token", any(only_post))
+            .route("/oauth/revoke", any(only_post))
             .fallback(not_found)
             .method_not_allowed_fallback(only_get)
             .with_state(doors.clone());
@@ -96,6 +98,7 @@ fn pages() -> OpenApiRouter<Arc<Doors>> {
         .routes(routes!(errors::page))
         .routes(routes!(openapi::page))
         .routes(routes!(metadata::page))
+        .routes(routes!(metadata::keys))
 }
 
 impl Answer for Routes {
@@ -116,6 +119,9 @@ impl Answer for Routes {
             }
             (&Method::POST, "/oauth/token") => {
                 oauth::issue(&self.doors, peer, request).await.map(Either::Left)
+            }
+            (&Method::POST, "/oauth/revoke") => {
+                revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
             }
             _ => {
                 let answered: Result<_, Infallible> = self.rest.oneshot(request).await;

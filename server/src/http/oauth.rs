@@ -94,10 +94,11 @@ struct TokenBody<'s> {
     scope: &'static str,
     /// Where it works.
     base_url: &'s str,
-    /// `direct`: it is a token of the upstream's own.
+    /// `direct`: it is a token of the upstream's own; `relay`: it is one of Valet's, which opens the relay.
     mode: &'static str,
-    /// The status queries a second that its holder may make.
-    queries_per_second: f64,
+    /// The status queries a second that the holder of a direct token may make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queries_per_second: Option<f64>,
 }
 
 /// The error body of RFC 6749 §5.2.
@@ -137,14 +138,30 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
 
 /// Reads the request, and notes whether it is a token exchange.
 async fn read(doors: &Doors, parts: &Parts, body: Incoming, form: &mut Form) -> Result<Ask, Refusal> {
-    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
-    if parts.uri.query().is_some() {
-        return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()).into());
-    }
-    let mut fields = Fields::parameters(&parts.headers, &body)?;
+    let mut fields = fields(doors, parts, body).await?;
     let credential;
     (credential, *form) = self::credential(&parts.headers, &mut fields)?;
     Ok(Ask { credential, request: wishes::request(&mut fields, &parts.headers)? })
+}
+
+/// The parameters of a request.
+pub(super) async fn fields(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Fields, Unreadable> {
+    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+    if parts.uri.query().is_some() {
+        return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()));
+    }
+    Fields::parameters(&parts.headers, &body)
+}
+
+/// The credential of the app itself.
+pub(super) fn own_credential(
+    headers: &HeaderMap,
+    fields: &mut Fields,
+) -> Result<Option<Credential>, Refusal> {
+    match client(headers, fields)? {
+        Client::Proves(credential) => Ok(Some(credential)),
+        Client::IsNamed(_) | Client::IsSilent => Ok(None),
+    }
 }
 
 /// Who asks, by which grant.
@@ -238,7 +255,7 @@ fn subject_token(fields: &mut Fields) -> Result<String, Unreadable> {
     Ok(token)
 }
 
-fn required(fields: &mut Fields, name: &'static str) -> Result<String, Unreadable> {
+pub(super) fn required(fields: &mut Fields, name: &'static str) -> Result<String, Unreadable> {
     fields.text(name)?.ok_or_else(|| wrong(name, "is missing"))
 }
 
@@ -250,7 +267,7 @@ fn success(answer: &Answer<'_>, form: Form) -> Vec<u8> {
         expires_in: answer.expires_in,
         scope: SCOPE,
         base_url: answer.base_url,
-        mode: "direct",
+        mode: answer.mode.name(),
         queries_per_second: answer.queries_per_second,
     };
     serde_json::to_vec(&body).expect("plain fields serialize")

@@ -22,13 +22,13 @@ use utoipa::{
 use super::{
     Doors, dashscope,
     errors::{self, Entry},
-    oauth, v1,
+    oauth, revoke, v1,
 };
 
 /// What the pages add to, each where it is served.
 #[derive(OpenApi)]
 #[openapi(
-    paths(v1::issue, dashscope::issue, oauth::issue),
+    paths(v1::issue, dashscope::issue, oauth::issue, revoke::revoke),
     components(schemas(v1::Problem<'_>, dashscope::ErrorBody<'_>, oauth::ErrorBody)),
     modifiers(&Credentials)
 )]
@@ -78,8 +78,10 @@ impl IntoResponses for Problems {
         let not_here = [
             errors::LIFETIME_TOO_LONG.code,
             errors::UNSUPPORTED_GRANT_TYPE.code,
+            errors::UNSUPPORTED_TOKEN_TYPE.code,
             errors::INVALID_TARGET.code,
             errors::INVALID_ASSERTION.code,
+            errors::INVALID_RELAY_TOKEN.code,
             errors::TOO_MANY_ASSERTIONS.code,
         ];
         let name = v1::Problem::name();
@@ -98,8 +100,10 @@ impl IntoResponses for ErrorBodies {
             errors::SUBJECT_NOT_ALLOWED.code,
             errors::UNKNOWN_SCOPE.code,
             errors::UNSUPPORTED_GRANT_TYPE.code,
+            errors::UNSUPPORTED_TOKEN_TYPE.code,
             errors::INVALID_TARGET.code,
             errors::INVALID_ASSERTION.code,
+            errors::INVALID_RELAY_TOKEN.code,
             errors::TOO_MANY_ASSERTIONS.code,
         ];
         let name = dashscope::ErrorBody::name();
@@ -113,7 +117,43 @@ pub(super) struct OAuthErrors;
 impl IntoResponses for OAuthErrors {
     fn responses() -> BTreeMap<String, RefOr<Documented>> {
         refusals(
-            &[errors::LIFETIME_TOO_LONG.code],
+            &[
+                errors::LIFETIME_TOO_LONG.code,
+                errors::UNSUPPORTED_TOKEN_TYPE.code,
+                errors::INVALID_RELAY_TOKEN.code,
+            ],
+            "application/json",
+            &oauth::ErrorBody::name(),
+            |entry| entry.oauth,
+            |entry| oauth::status(entry.oauth, entry.status),
+        )
+    }
+}
+
+/// The refusals of `/oauth/revoke`.
+pub(super) struct RevocationErrors;
+
+impl IntoResponses for RevocationErrors {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let here = [
+            errors::INVALID_REQUEST.code,
+            errors::BODY_TOO_LARGE.code,
+            errors::BODY_TOO_SLOW.code,
+            errors::UNSUPPORTED_MEDIA_TYPE.code,
+            errors::UNSUPPORTED_TOKEN_TYPE.code,
+            errors::MISSING_CREDENTIAL.code,
+            errors::MALFORMED_CREDENTIAL.code,
+            errors::TWO_METHODS.code,
+            errors::INVALID_CREDENTIAL.code,
+            errors::INVALID_ASSERTION.code,
+            errors::APP_DISABLED.code,
+            errors::RATE_LIMITED.code,
+            errors::ISSUER_UNAVAILABLE.code,
+            errors::TOO_MANY_ASSERTIONS.code,
+        ];
+        let others = errors::CATALOGUE.iter().map(|entry| entry.code).filter(|code| !here.contains(code));
+        refusals(
+            &others.collect::<Vec<_>>(),
             "application/json",
             &oauth::ErrorBody::name(),
             |entry| entry.oauth,

@@ -66,10 +66,11 @@ struct TokenBody<'s> {
     expires_at: u64,
     /// Where it works.
     base_url: &'s str,
-    /// `direct`: it is a token of the upstream's own.
+    /// `direct`: it is a token of the upstream's own; `relay`: it is one of Valet's, which opens the relay.
     mode: &'static str,
-    /// The status queries a second that its holder may make.
-    queries_per_second: f64,
+    /// The status queries a second that the holder of a direct token may make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queries_per_second: Option<f64>,
 }
 
 /// A problem document (RFC 9457 §3.1), with members of our own (§3.2).
@@ -151,7 +152,7 @@ fn success(answer: &Answer<'_>) -> Vec<u8> {
         expires_in: answer.expires_in,
         expires_at: answer.expires_at,
         base_url: answer.base_url,
-        mode: "direct",
+        mode: answer.mode.name(),
         queries_per_second: answer.queries_per_second,
     };
     serde_json::to_vec(&body).expect("plain fields serialize")

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use valet_clock::SharedClock;
 
 use super::{
@@ -14,6 +16,7 @@ use super::{
 use crate::{
     config,
     jwt::{self, Claims},
+    keyring::Keyring,
     secret::SecretHash,
 };
 
@@ -26,6 +29,9 @@ pub struct App {
     pub id: Arc<str>,
     enabled: bool,
     secrets: Vec<SecretHash>,
+    /// A name of each way in which it proves itself: its secrets, its keys, its rules of subject tokens. What is
+    /// withdrawn is not among them any more.
+    proofs: Vec<Arc<str>>,
     keys: Option<Keys>,
     /// Whether its assertions may be for the token endpoint's URL.
     for_endpoint: bool,
@@ -35,6 +41,8 @@ pub struct App {
 /// An app that proved itself, and what it used up by that: an id, and until when it is remembered.
 struct Proved<'s> {
     app: &'s App,
+    /// The place, among its proofs, of the one that it used.
+    proof: usize,
     once: Option<(String, Duration)>,
 }
 
@@ -43,12 +51,18 @@ struct Proved<'s> {
 pub struct Apps {
     apps: Vec<App>,
     by_id: HashMap<Arc<str>, usize>,
-    by_secret: HashMap<SecretHash, usize>,
+    by_secret: HashMap<SecretHash, (usize, usize)>,
     /// The apps that accept subject tokens.
     accepting: Vec<usize>,
     replay: Arc<Replay>,
+    /// The relay tokens that were revoked.
+    pub(super) revoked: Arc<Replay>,
+    /// The keys that relay tokens are signed with, if there is a relay.
+    pub(super) keyring: Option<Arc<Keyring>>,
     /// What assertions are for: the broker's issuer, and its token endpoint.
     audiences: [String; 2],
+    /// What relay tokens are for.
+    pub(super) relay_audience: String,
 }
 
 impl Apps {
@@ -66,12 +80,16 @@ impl Apps {
         let issuer = config.issuer();
         let mut all = Self {
             replay: before.map_or_else(Arc::default, |before| before.replay.clone()),
+            revoked: before.map_or_else(Arc::default, |before| before.revoked.clone()),
+            keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
+            relay_audience: format!("{issuer}/api/v1"),
             audiences: [issuer.clone(), format!("{issuer}/oauth/token")],
             ..Self::default()
         };
         for (index, app) in config.apps.iter().enumerate() {
             all.by_id.insert(app.id.clone(), index);
-            all.by_secret.extend(app.secrets.iter().map(|hash| (*hash, index)));
+            let secrets = app.secrets.iter().enumerate();
+            all.by_secret.extend(secrets.map(|(place, hash)| (*hash, (index, place))));
             let mut keys = |source| {
                 let keys = Keys::of(source, &known, clock)?;
                 known.extend(keys.remote().cloned());
@@ -85,6 +103,7 @@ impl Apps {
                 id: app.id.clone(),
                 enabled: app.enabled,
                 secrets: app.secrets.clone(),
+                proofs: proofs(app),
                 keys: signing,
                 for_endpoint: app.assertions_for_endpoint,
                 accepted: accepted?,
@@ -110,7 +129,7 @@ impl Apps {
         self.by_id.get(id).copied()
     }
 
-    fn find(&self, id: &str) -> Option<&App> {
+    pub(super) fn find(&self, id: &str) -> Option<&App> {
         self.by_id.get(id).map(|index| &self.apps[*index])
     }
 
@@ -127,7 +146,7 @@ impl Apps {
             }
             own => (self.proved(own, look)?, None),
         };
-        let Proved { app, once } = proved;
+        let Proved { app, proof, once } = proved;
         if !app.enabled {
             return Err(Unidentified::Disabled(app.id.clone()));
         }
@@ -138,34 +157,36 @@ impl Apps {
                 Seen::Full => Unidentified::Crowded,
             })?;
         }
-        Ok(Caller { app, vouched })
+        Ok(Caller { app, proof: &app.proofs[proof], vouched })
     }
 
     /// The app that a credential of its own proves.
     fn proved(&self, credential: &Credential, look: Look) -> Result<Proved<'_>, Unidentified> {
-        let app = match credential {
-            Credential::Assertion { app, token } => return self.asserted(app.as_deref(), token, look),
+        match credential {
+            Credential::Assertion { app, token } => self.asserted(app.as_deref(), token, look),
             Credential::IdAndSecret { app, secret } => self.by_id_and_secret(app, secret),
             // The key of this look-up is a hash: its timing tells nothing of any secret.
             Credential::Secret(secret) => {
-                self.by_secret.get(secret).map(|index| &self.apps[*index]).ok_or(Unidentified::Wrong)
+                let (app, proof) = *self.by_secret.get(secret).ok_or(Unidentified::Wrong)?;
+                Ok(Proved { app: &self.apps[app], proof, once: None })
             }
             // Vouches for a user, not for the app.
             Credential::Subject { .. } => Err(Unidentified::Wrong),
-        };
-        app.map(|app| Proved { app, once: None })
+        }
     }
 
     /// An unknown app costs the same work as a wrong secret: one look-up, two comparisons.
-    fn by_id_and_secret(&self, app: &str, secret: &SecretHash) -> Result<&App, Unidentified> {
+    fn by_id_and_secret(&self, app: &str, secret: &SecretHash) -> Result<Proved<'_>, Unidentified> {
         let found = self.find(app);
         let listed = found.map_or(&[][..], |app| &app.secrets);
-        let mut matched = false;
+        let mut matched = None;
         // Both places are compared, whether they are filled or not.
         for place in 0..2 {
-            matched |= listed.get(place).unwrap_or(&SecretHash::NONE).matches(secret) && place < listed.len();
+            let same = listed.get(place).unwrap_or(&SecretHash::NONE).matches(secret);
+            matched = matched.or((same && place < listed.len()).then_some(place));
         }
-        found.filter(|_| matched).ok_or(Unidentified::Wrong)
+        let proved = found.zip(matched).map(|(app, proof)| Proved { app, proof, once: None });
+        proved.ok_or(Unidentified::Wrong)
     }
 
     fn asserted(
@@ -186,7 +207,7 @@ impl Apps {
         let audiences = if app.for_endpoint { &[&**issuer, &**endpoint][..] } else { &[&**issuer][..] };
         let (id, until) =
             assertion::check(&signed, &app.id, audiences, look.now).map_err(Unidentified::Assertion)?;
-        Ok(Proved { app, once: Some((id.to_owned(), until)) })
+        Ok(Proved { app, proof: app.secrets.len(), once: Some((id.to_owned(), until)) })
     }
 
     fn vouched_for(
@@ -196,16 +217,21 @@ impl Apps {
         look: Look,
     ) -> Result<(Proved<'_>, Vouched), Unidentified> {
         let claims = jwt::unverified(token).map_err(|why| Unidentified::Subject(why.text()))?;
-        let proved = match by {
-            By::Anyone => Proved { app: self.claimed_by(&claims)?, once: None },
-            By::App(id) => Proved { app: self.accepting(id)?, once: None },
-            By::Proved(credential) => self.proved(credential, look)?,
+        let (app, once) = match by {
+            By::Anyone => (self.claimed_by(&claims)?, None),
+            By::App(id) => (self.accepting(id)?, None),
+            By::Proved(credential) => {
+                let Proved { app, once, .. } = self.proved(credential, look)?;
+                (app, once)
+            }
         };
-        let accepted = proved.app.accepts(&claims).ok_or(Unidentified::Subject(NOT_ACCEPTED))?;
+        let place = app.accepts(&claims).ok_or(Unidentified::Subject(NOT_ACCEPTED))?;
+        let accepted = &app.accepted[place];
         let signed = accepted.keys.verify(token, look.reach);
         let signed = signed.map_err(|unproved| unproved.unidentified(Unidentified::Subject))?;
         let vouched = accepted.check(&signed, look.now).map_err(Unidentified::Subject)?;
-        Ok((proved, vouched))
+        let proof = app.secrets.len() + usize::from(app.keys.is_some()) + place;
+        Ok((Proved { app, proof, once }, vouched))
     }
 
     /// The app that a subject token is for, by its own word.
@@ -227,10 +253,27 @@ impl Apps {
 }
 
 impl App {
-    /// The rules that a token claims to fit, which is to be proved yet.
-    fn accepts(&self, claims: &Claims) -> Option<&Accepted> {
-        self.accepted.iter().find(|accepted| accepted.is_claimed_by(claims))
+    /// The place of the rules that a token claims to fit, which is to be proved yet.
+    fn accepts(&self, claims: &Claims) -> Option<usize> {
+        self.accepted.iter().position(|accepted| accepted.is_claimed_by(claims))
     }
+
+    /// Whether it is enabled, and has a proof of that name.
+    pub(super) fn stands_by(&self, proof: &str) -> bool {
+        self.enabled && self.proofs.iter().any(|known| **known == *proof)
+    }
+}
+
+/// Names of the ways in which an app proves itself, each the same for as long as that way is.
+fn proofs(app: &config::App) -> Vec<Arc<str>> {
+    let name = |kind: &str, what: &dyn std::fmt::Debug| -> Arc<str> {
+        let digest = digest(&SHA256, format!("{kind} {what:?}").as_bytes());
+        HEXLOWER.encode(&digest.as_ref()[..8]).into()
+    };
+    let secrets = app.secrets.iter().map(|hash| name("secret", &hash.to_string()));
+    let keys = app.keys.iter().map(|keys| name("keys", keys));
+    let rules = app.subject_tokens.iter().map(|rules| name("subjects", rules));
+    secrets.chain(keys).chain(rules).collect()
 }
 
 const NOT_ACCEPTED: &str = "iss, aud: no app accepts such tokens";

@@ -2,6 +2,7 @@
 
 mod apps;
 mod assertion;
+mod holder;
 mod keys;
 mod remote;
 mod replay;
@@ -11,6 +12,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::{
     apps::{App, Apps},
+    holder::Holder,
     keys::{Fetch, Reach},
     subject::Subject,
 };
@@ -94,6 +96,7 @@ impl Credential {
 #[derive(Debug)]
 pub struct Caller<'s> {
     app: &'s App,
+    proof: &'s Arc<str>,
     vouched: Option<Vouched>,
 }
 
@@ -111,6 +114,12 @@ impl<'s> Caller<'s> {
     #[must_use]
     pub fn app(&self) -> &'s App {
         self.app
+    }
+
+    /// The name of the credential that it used: withdrawn, it is no name of the app's any more.
+    #[must_use]
+    pub fn proof(&self) -> &'s Arc<str> {
+        self.proof
     }
 
     /// The end user, if an identity provider vouched for one.
@@ -138,6 +147,9 @@ pub enum Unidentified {
     /// The app's own token proves nothing.
     #[error("client_assertion: {0}")]
     Assertion(&'static str),
+    /// No relay token that opens anything: forged, expired, revoked or withdrawn, which is not said.
+    #[error("the relay token is not valid, or not any more")]
+    RelayToken,
     /// The token of an identity provider proves nothing.
     #[error("the subject token: {0}")]
     Subject(&'static str),

@@ -28,9 +28,7 @@ pub(super) enum Seen {
 impl Replay {
     /// Records that `issuer` said `id`, which means nothing after `until`, in Unix time.
     pub(super) fn record(&self, issuer: &str, id: &str, until: Duration, now: Duration) -> Result<(), Seen> {
-        // The length keeps apart what would read the same in a row.
-        let text = format!("{}:{issuer}{id}", issuer.len());
-        let key = digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let key = key(issuer, id);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MOST {
             seen.retain(|_, until| *until > now);
@@ -49,6 +47,20 @@ impl Replay {
             }
         }
     }
+}
+
+impl Replay {
+    /// Whether it is recorded that `issuer` said `id`.
+    pub(super) fn has(&self, issuer: &str, id: &str, now: Duration) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&key(issuer, id)).is_some_and(|until| *until > now)
+    }
+}
+
+fn key(issuer: &str, id: &str) -> [u8; 32] {
+    // The length keeps apart what would read the same in a row.
+    let text = format!("{}:{issuer}{id}", issuer.len());
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

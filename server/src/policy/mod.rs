@@ -11,7 +11,7 @@ use std::{
 use valet_pacing::Quota;
 
 use crate::{
-    config::{self, Lifetime, Quotas, Sharing},
+    config::{self, Lifetime, Mode, Quotas, Scope, Sharing},
     identity::{Caller, Subject},
 };
 
@@ -44,6 +44,8 @@ pub struct TokenRequest {
 /// What an app may have.
 #[derive(Debug)]
 pub struct Policy {
+    mode: Mode,
+    scope: Arc<Scope>,
     upstream: usize,
     lifetimes: Vec<Lifetime>,
     sharing: Sharing,
@@ -106,7 +108,53 @@ pub struct Grant<'s> {
     caller: Caller<'s>,
     subject: Option<Subject>,
     quotas: Quotas,
-    upstream_use: UpstreamUse,
+    granted: Granted,
+}
+
+/// What a grant is for.
+#[derive(Clone, Debug)]
+pub enum Granted {
+    /// A token of the upstream's own.
+    Direct(UpstreamUse),
+    /// A relay token.
+    Relay(RelayGrant),
+}
+
+/// What a relay token may say.
+#[derive(Clone, Debug)]
+pub struct RelayGrant {
+    /// The app.
+    pub app: Arc<str>,
+    /// The end user.
+    pub subject: Option<Subject>,
+    /// The credential that it was asked for by.
+    pub proof: Arc<str>,
+    /// The class of lifetime.
+    pub lifetime: Lifetime,
+    /// When it ends at the latest, in Unix time.
+    pub until: Option<Duration>,
+    /// What it opens.
+    pub scope: Arc<Scope>,
+}
+
+impl Granted {
+    /// The class of lifetime.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        match self {
+            Self::Direct(upstream_use) => upstream_use.lifetime,
+            Self::Relay(grant) => grant.lifetime,
+        }
+    }
+
+    /// What kind of token it is for.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Direct(_) => Mode::Direct,
+            Self::Relay(_) => Mode::Relay,
+        }
+    }
 }
 
 impl<'s> Grant<'s> {
@@ -128,10 +176,10 @@ impl<'s> Grant<'s> {
         &self.quotas
     }
 
-    /// What may be had of the upstream. Admission alone calls this, once the limits are taken; a
-    /// test of the source holds everyone else to it.
-    pub(crate) fn into_upstream_use(self) -> UpstreamUse {
-        self.upstream_use
+    /// What may be had. Admission alone calls this, once the limits are taken; a test of the source holds
+    /// everyone else to it.
+    pub(crate) fn into_granted(self) -> Granted {
+        self.granted
     }
 }
 
@@ -208,6 +256,8 @@ impl Policy {
     #[must_use]
     pub fn new(app: &config::App, edition: Edition) -> Self {
         Self {
+            mode: app.mode,
+            scope: Arc::new(app.scope.clone()),
             upstream: app.upstream,
             lifetimes: app.lifetimes.clone(),
             sharing: app.sharing,
@@ -231,11 +281,16 @@ impl Policy {
         self.lifetimes.len()
     }
 
-    /// Decides what `caller` gets. The grant never exceeds the policy, whatever is asked.
+    /// Decides what `caller` gets at `now`, in Unix time. The grant never exceeds the policy, whatever is asked.
     ///
     /// # Errors
     /// If it asks for more than it may have.
-    pub fn decide<'s>(&self, caller: Caller<'s>, request: &TokenRequest) -> Result<Grant<'s>, Denial> {
+    pub fn decide<'s>(
+        &self,
+        caller: Caller<'s>,
+        request: &TokenRequest,
+        now: Duration,
+    ) -> Result<Grant<'s>, Denial> {
         if request.scope.as_deref().is_some_and(|scope| scope != SCOPE) {
             return Err(Denial::UnknownScope);
         }
@@ -248,8 +303,34 @@ impl Policy {
         if !self.origins.is_empty() && !request.origin.as_ref().is_some_and(fits) {
             return Err(Denial::OriginNotAllowed);
         }
-        let class = self.class(request)?;
-        let upstream_use = UpstreamUse {
+        let named = || request.subject.as_deref().map(|name| Subject { issuer: None, name: name.into() });
+        let subject = caller.vouched().map(|vouched| vouched.subject.clone()).or_else(named);
+        let granted = match self.mode {
+            Mode::Direct => {
+                let class = self.class(request, |class| class.seconds() * FRESH_PERCENT / 100)?;
+                Granted::Direct(self.upstream_use(class, request))
+            }
+            Mode::Relay => {
+                // It is signed for this request alone: all of its life is left, unless the identity ends first.
+                let until = caller.vouched().map(|vouched| vouched.until);
+                let left = until.map_or(u64::MAX, |until| until.saturating_sub(now).as_secs());
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                let class = self.class(request, |class| class.seconds().min(left))?;
+                Granted::Relay(RelayGrant {
+                    app: caller.app().id.clone(),
+                    subject: subject.clone(),
+                    proof: caller.proof().clone(),
+                    lifetime: self.lifetimes[class],
+                    until,
+                    scope: self.scope.clone(),
+                })
+            }
+        };
+        Ok(Grant { caller, subject, quotas: self.quotas, granted })
+    }
+
+    fn upstream_use(&self, class: usize, request: &TokenRequest) -> UpstreamUse {
+        UpstreamUse {
             upstream: self.upstream,
             class,
             lifetime: self.lifetimes[class],
@@ -258,29 +339,22 @@ impl Policy {
             rejected: request.rejected,
             mints: self.mints,
             edition: self.edition.clone(),
-        };
-        let named = || request.subject.as_deref().map(|name| Subject { issuer: None, name: name.into() });
-        let subject = caller.vouched().map(|vouched| vouched.subject.clone()).or_else(named);
-        Ok(Grant { caller, subject, quotas: self.quotas, upstream_use })
+        }
     }
 
-    /// The shortest class that serves the request.
-    fn class(&self, request: &TokenRequest) -> Result<usize, Denial> {
+    /// The shortest class that serves the request; `promise` is the life, in seconds, that a token of a class
+    /// can be promised to have left.
+    fn class(&self, request: &TokenRequest, promise: impl Fn(&Lifetime) -> u32) -> Result<usize, Denial> {
         let longest = self.lifetimes.last().map_or(0, |class| class.seconds());
         let lifetime = request.lifetime.unwrap_or(0);
         let min_ttl = request.min_ttl.unwrap_or(0);
         if lifetime > longest {
             return Err(Denial::LifetimeTooLong { max: longest });
         }
-        let serves = |class: &Lifetime| class.seconds() >= lifetime && promise(*class) >= min_ttl;
-        let denial = Denial::MinTtlTooLong { max: longest * FRESH_PERCENT / 100 };
-        self.lifetimes.iter().position(serves).ok_or(denial)
+        let serves = |class: &Lifetime| class.seconds() >= lifetime && promise(class) >= min_ttl;
+        let max = self.lifetimes.last().map_or(0, &promise);
+        self.lifetimes.iter().position(serves).ok_or(Denial::MinTtlTooLong { max })
     }
-}
-
-/// The life, in seconds, that a token of a class can be promised to have left.
-fn promise(class: Lifetime) -> u32 {
-    class.seconds() * FRESH_PERCENT / 100
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ fn app(lifetime: u32, max_lifetime: u32, rest: &str) -> (Apps, Policy) {
 
 fn decide(app: &(Apps, Policy), request: &TokenRequest) -> Result<(u32, Option<String>), Denial> {
     let caller = app.0.identify(&Credential::secret(SECRET.as_bytes()), LOOK).unwrap();
-    let grant = app.1.decide(caller, request)?;
+    let grant = app.1.decide(caller, request, Duration::ZERO)?;
     let subject = grant.subject().map(ToString::to_string);
-    Ok((grant.into_upstream_use().lifetime.seconds(), subject))
+    Ok((grant.into_granted().lifetime().seconds(), subject))
 }
 
 #[test]

@@ -1,22 +1,29 @@
 //! The use case: a credential and a request in, a token or a refusal out, and one audit record. The
 //! only caller of all stages; free of HTTP.
 
+mod issued;
+mod refusal;
+
 use std::{cell::OnceCell, net::IpAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tracing::Instrument;
 use valet_clock::SharedClock;
 
+pub use self::{
+    issued::{Answer, Issued},
+    refusal::{Refusal, Unreadable},
+};
 use crate::{
-    admission::{self, Gate, LimitReached, Subjects},
+    admission::{self, Gate, Subjects},
     audit::{Door, Event, Record, Trail},
+    config::{Lifetime, Mode},
     identity::{Caller, Credential, Look, Reach, Subject, Unidentified},
-    policy::{Denial, TokenRequest, UpstreamUse},
+    policy::{Granted, TokenRequest, UpstreamUse},
     request_id::RequestId,
-    site::{Entry, Form, Site, whole_seconds_left},
+    site::Site,
     telemetry::IssueMetrics,
-    token::{Cache, Failure, Kind, LiveToken, Source, Upstream},
+    token::{Cache, Failure, Kind, LiveToken, Source},
 };
 
 /// Issues tokens.
@@ -62,108 +69,6 @@ pub struct Ask {
     pub request: TokenRequest,
 }
 
-/// Why there is no token.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The door could not read the request.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
-    /// The credential proves nobody who may ask.
-    #[error(transparent)]
-    Unidentified(#[from] Unidentified),
-    /// The policy gives less than was asked.
-    #[error(transparent)]
-    Denied(#[from] Denial),
-    /// A limit is reached.
-    #[error(transparent)]
-    Limited(#[from] LimitReached),
-    /// The decision could not be recorded, and the operator wants none that is not.
-    #[error("the audit trail cannot be written")]
-    Unrecorded,
-    /// The upstream gave none.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
-
-/// What is wrong with a request before anyone looks at who sent it.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unreadable {
-    /// A field is not what it must be.
-    #[error("{field}: {problem}")]
-    Field {
-        /// The field, as the door calls it.
-        field: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The body as a whole cannot be read.
-    #[error("{0}")]
-    Body(String),
-    /// The body is of a type that the door does not read.
-    #[error("send the body as {accepted}")]
-    MediaType {
-        /// What it reads.
-        accepted: &'static str,
-    },
-    /// There is no such grant type (RFC 6749 §4).
-    #[error("grant_type: the broker has client_credentials, token-exchange and jwt-bearer")]
-    GrantType,
-    /// A token exchange names a target (RFC 8693 §2.1).
-    #[error("resource, audience: an app has one upstream; leave them out")]
-    Target,
-    /// The body is too large.
-    #[error("the body is larger than {limit} bytes")]
-    TooLarge {
-        /// The most it may be, in bytes.
-        limit: usize,
-    },
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {seconds} seconds")]
-    TooSlow {
-        /// The time it may take.
-        seconds: u64,
-    },
-}
-
-/// A token, on its way to the one who asked.
-pub struct Issued<'s> {
-    token: LiveToken,
-    expires_in: u64,
-    entry: &'s Entry,
-    upstream: &'s Upstream,
-    now: Instant,
-}
-
-/// What a success body can say.
-pub struct Answer<'s> {
-    /// The token itself.
-    pub token: &'s str,
-    /// The life it has left, in whole seconds.
-    pub expires_in: u64,
-    /// When it expires, in Unix seconds.
-    pub expires_at: u64,
-    /// Where it works.
-    pub base_url: &'s str,
-    /// The status queries a second that its holder may make.
-    pub queries_per_second: f64,
-}
-
-impl Issued<'_> {
-    /// The success body of a form; `render` is called at most once a second for each app and form.
-    pub fn body(&self, form: Form, render: impl FnOnce(&Answer<'_>) -> Vec<u8>) -> Bytes {
-        self.entry.prepared.body(form, &self.token, self.expires_in, || {
-            render(&Answer {
-                token: self.token.bearer().expose(),
-                expires_in: self.expires_in,
-                expires_at: self.token.expires_at(),
-                base_url: self.upstream.base_url(),
-                // Two decimals are enough to obey.
-                queries_per_second: (self.upstream.queries_per_second(self.now) * 100.0).round() / 100.0,
-            })
-        })
-    }
-}
-
 impl Issue {
     /// Decides `ask`, has the door answer it, and records both.
     ///
@@ -188,16 +93,78 @@ impl Issue {
             let site = replacing.get_or_init(|| self.site.load_full());
             decided = self.decide(site, ask, &mut noted).await;
         }
-        if let Err(Refusal::Unidentified(who)) = &decided
+        self.hold_up(&arrival, &site, &mut decided);
+        let (status, response) = answer(decided.as_ref());
+        self.record(arrival, status, noted, decided.as_ref());
+        response
+    }
+
+    /// Ends a relay token at its app's own wish (RFC 7009): one of another app's, or none at all, stays as it is,
+    /// and nobody is told.
+    pub async fn revoke<R>(
+        &self,
+        arrival: Arrival,
+        asked: Result<(Credential, String), Refusal>,
+        answer: impl FnOnce(Result<(), &Refusal>) -> (u16, R),
+    ) -> R {
+        let site = self.site.load_full();
+        let mut noted = Noted::default();
+        let mut revoked = match asked {
+            Ok((credential, token)) => {
+                let caller = self.identify(&site, &credential, &mut noted).await;
+                let now = self.clock.unix();
+                caller
+                    .and_then(|caller| site.identities.revoke(caller.app(), &token, now))
+                    .map_err(Refusal::from)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.hold_up(&arrival, &site, &mut revoked);
+        let (status, response) = answer(revoked.as_ref().map(|_| ()));
+        let outcome = match &revoked {
+            Ok(true) => "revoked",
+            Ok(false) => "nothing_revoked",
+            Err(refusal) => refusal.reason(),
+        };
+        let reason = revoked.as_ref().err().and_then(Refusal::detail);
+        self.trail.record(Record { app: noted.app, reason, ..self.line(arrival, status, outcome) });
+        response
+    }
+
+    /// Holds up an address whose requests keep proving nobody.
+    fn hold_up<T>(&self, arrival: &Arrival, site: &Site, decided: &mut Result<T, Refusal>) {
+        if let Err(Refusal::Unidentified(who)) = decided
             && who.is_nobody()
             && let Err(reached) =
                 self.gate.failed(arrival.address, site.failures_per_address, self.clock.now())
         {
-            decided = Err(reached.into());
+            *decided = Err(reached.into());
         }
-        let (status, response) = answer(decided.as_ref());
-        self.record(arrival, status, noted, decided.as_ref());
-        response
+    }
+
+    /// What every line of the audit trail says of its request.
+    fn line(&self, arrival: Arrival, status: u16, outcome: &'static str) -> Record {
+        let latency = self.clock.now().saturating_duration_since(arrival.at);
+        Record {
+            time: self.clock.unix(),
+            request_id: arrival.request_id,
+            door: arrival.door,
+            peer: arrival.peer,
+            status,
+            outcome,
+            latency,
+            app: None,
+            subject: None,
+            subject_issuer: None,
+            client_reference_id: None,
+            reason: None,
+            mode: None,
+            lifetime: None,
+            expires_in: None,
+            token: None,
+            upstream_key: None,
+            upstream_request_id: None,
+        }
     }
 
     /// Records what happened to the broker itself.
@@ -212,23 +179,27 @@ impl Issue {
         // Not the time of the arrival: the body may have taken its while.
         let now = self.clock.now();
         let entry = site.entry(&caller);
-        let grant = entry.policy.decide(caller, &ask.request)?;
+        let unix = self.clock.unix();
+        let grant = entry.policy.decide(caller, &ask.request, unix)?;
         noted.subject = grant.subject().cloned();
         if !self.trail.accepts() {
             return Err(Refusal::Unrecorded);
         }
-        let times = admission::Now { instant: now, unix: self.clock.unix() };
+        let times = admission::Now { instant: now, unix };
         let admitted = admission::admit(grant, &entry.limits, &self.subjects, times)?;
-        let upstream_use = admitted.into_upstream_use();
-        noted.lifetime = Some(upstream_use.lifetime.seconds());
+        let granted = admitted.into_granted();
+        noted.granted = Some((granted.mode(), granted.lifetime()));
+        let upstream_use = match granted {
+            Granted::Direct(upstream_use) => upstream_use,
+            Granted::Relay(grant) => return Ok(Issued::relay(&grant, site, entry, times)),
+        };
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream };
         let (token, now) = match self.cache.peek(source, &upstream_use, now) {
             Some(token) => (token, now),
             None => (self.obtain(source, upstream_use, noted).await?, self.clock.now()),
         };
-        let expires_in = whole_seconds_left(&token, now);
-        Ok(Issued { token, expires_in, entry, upstream, now })
+        Ok(Issued::direct(token, upstream, entry, now))
     }
 
     /// Who asks. Awaits only if an issuer's keys have to be fetched: then once.
@@ -273,14 +244,14 @@ impl Issue {
     }
 
     fn record(&self, arrival: Arrival, status: u16, noted: Noted, decided: Result<&Issued<'_>, &Refusal>) {
-        let latency = self.clock.now().saturating_duration_since(arrival.at);
-        let outcome = decided.map_or_else(Refusal::reason, |_| "issued");
-        self.metrics.decided(arrival.door, outcome, latency);
+        let line = self.line(arrival, status, decided.map_or_else(Refusal::reason, |_| "issued"));
+        self.metrics.decided(line.door, line.outcome, line.latency);
         let (expires_in, upstream_key, upstream_request_id) = match decided {
             Ok(issued) => {
-                let token = &issued.token;
-                self.metrics.handed_out(token.remaining(issued.now));
-                (Some(issued.expires_in), Some(token.key_id().text()), token.upstream_request_id())
+                self.metrics.handed_out(issued.remaining());
+                let minted = issued.minted();
+                let key = minted.map(|token| token.key_id().text());
+                (Some(issued.expires_in()), key, minted.and_then(LiveToken::upstream_request_id))
             }
             Err(Refusal::Failed(failure)) => (None, None, failure.request_id.clone()),
             Err(refusal) => {
@@ -291,23 +262,18 @@ impl Issue {
             }
         };
         self.trail.record(Record {
-            time: self.clock.unix(),
-            request_id: arrival.request_id,
-            door: arrival.door,
-            peer: arrival.peer,
-            status,
-            outcome,
-            latency,
             app: noted.app,
             subject_issuer: noted.subject.as_ref().and_then(|subject| subject.issuer.clone()),
             subject: noted.subject.map(|subject| subject.name),
             client_reference_id: noted.client_reference_id,
             reason: decided.err().and_then(Refusal::detail),
-            lifetime: noted.lifetime,
+            mode: noted.granted.map(|(mode, _)| mode.name()),
+            lifetime: noted.granted.map(|(_, lifetime)| lifetime.seconds()),
             expires_in,
-            token: decided.ok().map(|issued| issued.token.sha256()),
+            token: decided.ok().map(Issued::sha256),
             upstream_key,
             upstream_request_id,
+            ..line
         });
     }
 }
@@ -319,41 +285,7 @@ struct Noted {
     app: Option<Arc<str>>,
     subject: Option<Subject>,
     client_reference_id: Option<String>,
-    lifetime: Option<u32>,
+    granted: Option<(Mode, Lifetime)>,
     /// Whether its credential was accepted once: what is used up by that is used up.
     is_identified: bool,
-}
-
-impl Refusal {
-    /// One word for the audit trail and the metrics.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreadable(_) => "unreadable",
-            Self::Unidentified(Unidentified::Missing) => "missing_credential",
-            Self::Unidentified(Unidentified::Malformed(_) | Unidentified::TwoMethods) => {
-                "malformed_credential"
-            }
-            Self::Unidentified(Unidentified::Wrong) => "invalid_credential",
-            Self::Unidentified(Unidentified::Assertion(_)) => "invalid_assertion",
-            Self::Unidentified(Unidentified::Subject(_)) => "invalid_subject_token",
-            Self::Unidentified(Unidentified::NoKeys | Unidentified::Fetch(_)) => "issuer_unavailable",
-            Self::Unidentified(Unidentified::Crowded) => "too_many_assertions",
-            Self::Unidentified(Unidentified::Disabled(_)) => "app_disabled",
-            Self::Denied(_) => "denied",
-            Self::Limited(_) => "rate_limited",
-            Self::Unrecorded => "unrecorded",
-            Self::Failed(failure) => failure.kind.name(),
-        }
-    }
-
-    /// Which of several reasons, where the word alone does not say.
-    fn detail(&self) -> Option<&'static str> {
-        match self {
-            Self::Denied(denial) => Some(denial.name()),
-            Self::Limited(reached) => Some(reached.limit),
-            Self::Unidentified(Unidentified::Assertion(fault) | Unidentified::Subject(fault)) => Some(fault),
-            _ => None,
-        }
-    }
 }

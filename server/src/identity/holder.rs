@@ -1,0 +1,68 @@
+//! Relay token → who holds it. A relay token is proof by itself, for as long as the credential that it was asked
+//! for by is good.
+
+use std::time::Duration;
+
+use super::{App, Apps, Subject, Unidentified};
+use crate::relay_token::Claims;
+
+/// Who holds a relay token; only [`Apps::holder`] makes one.
+#[derive(Debug)]
+pub struct Holder<'s> {
+    app: &'s App,
+    claims: Claims,
+}
+
+impl<'s> Holder<'s> {
+    /// The app, as identity knows it.
+    #[must_use]
+    pub fn app(&self) -> &'s App {
+        self.app
+    }
+
+    /// What the token says.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The end user that it is for.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        let subject = self.claims.subject.as_ref()?;
+        let issuer = subject.issuer.as_deref().map(Into::into);
+        Some(Subject { issuer, name: subject.name.as_str().into() })
+    }
+}
+
+impl Apps {
+    /// Who holds `token`. Everything is looked at anew each time: signature, expiry, revocation, whether the
+    /// app is enabled and the credential that it used is still its own.
+    ///
+    /// # Errors
+    /// [`Unidentified::RelayToken`], whatever is wrong with it.
+    pub fn holder(&self, token: &str, now: Duration) -> Result<Holder<'_>, Unidentified> {
+        let keyring = self.keyring.as_deref().ok_or(Unidentified::RelayToken)?;
+        let claims = Claims::verify(token, keyring, &self.relay_audience, now);
+        let claims = claims.filter(|claims| !self.revoked.has(&claims.client_id, &claims.jti, now));
+        let claims = claims.ok_or(Unidentified::RelayToken)?;
+        let app = self.find(&claims.client_id).filter(|app| app.stands_by(&claims.proof));
+        Ok(Holder { app: app.ok_or(Unidentified::RelayToken)?, claims })
+    }
+
+    /// Ends `token`, if it is one of `app`'s own; says whether it was (RFC 7009 §2.1).
+    ///
+    /// # Errors
+    /// [`Unidentified::Crowded`] if there is no room to remember it.
+    pub fn revoke(&self, app: &App, token: &str, now: Duration) -> Result<bool, Unidentified> {
+        let Ok(held) = self.holder(token, now) else { return Ok(false) };
+        if held.claims.client_id != *app.id {
+            return Ok(false);
+        }
+        let until = Duration::from_secs(held.claims.exp);
+        match self.revoked.record(&app.id, &held.claims.jti, until, now) {
+            Ok(()) | Err(super::replay::Seen::Before) => Ok(true),
+            Err(super::replay::Seen::Full) => Err(Unidentified::Crowded),
+        }
+    }
+}
