@@ -1,0 +1,10 @@
+//! The command line as it is run: the binary against a sandbox, over real sockets.
+
+// What a run does, and what the next one finds.
+mod runs;
+// Runs that are killed at every step.
+mod crash;
+// The commands about tokens and tasks.
+mod account;
+
+mod harness;
