@@ -19,8 +19,8 @@ use crate::journal::Attempt;
 const SKEW: Duration = Duration::from_secs(5 * 60);
 /// How long a submit may be tried until it arrives.
 const LONGEST_SUBMIT: Duration = Duration::from_secs(30 * 60);
-/// An intent that is younger may be arriving at this moment.
-const FRESH: Duration = Duration::from_secs(10);
+/// What was sent by a process that is no more arrives within this time, or never.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(2);
 const PAGE_SIZE: u32 = 100;
 /// Tasks of one time that are looked at; the nearest first.
@@ -37,16 +37,18 @@ pub(super) async fn task_of(
     claimed: &HashSet<TaskId>,
 ) -> Result<Option<TaskId>, Error> {
     let begun = since_epoch(attempt.at);
+    let now = clock.unix();
+    let arrives_until = if now < begun + LONGEST_SUBMIT { now + IN_FLIGHT } else { now };
     let mut seen = HashSet::new();
     loop {
         // Read before the list is: what arrived until then is on it.
-        let is_fresh = clock.unix() < begun + FRESH;
+        let may_arrive = clock.unix() < arrives_until;
         let mut candidates = listed(client, clock, model, begun).await?;
         candidates.retain(|task| !claimed.contains(&task.task_id) && seen.insert(task.task_id.clone()));
         if let Some(found) = matching(client, candidates, attempt.intent.urls()).await? {
             return Ok(Some(found));
         }
-        if !is_fresh {
+        if !may_arrive {
             return Ok(None);
         }
         clock.sleep(PAUSE).await;

@@ -96,15 +96,6 @@ impl Stage {
         urls.sort();
         urls
     }
-
-    /// The only journal.
-    pub(crate) fn journal(&self) -> PathBuf {
-        let folder = self.path(".local/state/valet/journals");
-        let mut entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-        let path = entries.next().expect("there is one");
-        assert_eq!(entries.next(), None);
-        path
-    }
 }
 
 pub(crate) fn ended(mut command: Command) -> Ended {

@@ -162,7 +162,7 @@ fn settings_come_from_flag_environment_and_file_in_that_order() {
     let run = |flags: &[&str], variable: Option<&str>| {
         let mut command = stage.bare(&[&["transcribe", "-q"], flags, &[&url("one")]].concat());
         command.env("DASHSCOPE_API_KEY", crate::harness::KEY);
-        variable.iter().for_each(|out| drop(command.env("VALET_OUT", out)));
+        command.envs(variable.map(|out| ("VALET_OUT", out)));
         let run = ended(command);
         assert_eq!(run.code, 0, "{}", run.err);
     };
