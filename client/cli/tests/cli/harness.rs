@@ -15,6 +15,7 @@ use valet_demo::recordings::Recordings;
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 
 pub(crate) const KEY: &str = "sk-test";
+const VALET: &str = env!("CARGO_BIN_EXE_valet");
 
 /// What sandboxes and the origin of recordings run on.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -72,16 +73,26 @@ impl Stage {
 
     /// The binary, with nothing of this process's environment.
     pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_valet"));
-        command.args(arguments).env_clear().current_dir(self.home.path()).env("HOME", self.home.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        self.command(&[&[VALET], arguments].concat())
     }
 
     /// The binary, with the sandbox as the service.
     pub(crate) fn valet(&self, arguments: &[&str]) -> Command {
-        let mut command = self.bare(&["--base-url", &self.base_url]);
-        command.args(arguments).env("DASHSCOPE_API_KEY", KEY);
+        self.valet_by(&[], arguments)
+    }
+
+    /// The same, started by another program.
+    pub(crate) fn valet_by(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let mut command =
+            self.command(&[starter, &[VALET, "--base-url", &self.base_url], arguments].concat());
+        command.env("DASHSCOPE_API_KEY", KEY);
+        command
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env_clear().current_dir(self.home.path()).env("HOME", self.home.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

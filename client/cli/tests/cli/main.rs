@@ -8,4 +8,6 @@ mod crash;
 // The commands about tokens and tasks.
 mod account;
 
+// Where a run is cut off.
+mod cut;
 mod harness;
