@@ -19,7 +19,7 @@ use crate::{
     harness::{Stage, names, said, url},
 };
 
-const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
+const NAMES: [&str; 5] = ["one", "two", "three", "four", "long"];
 const FLAGS: [&str; 10] = [
     "--json-progress",
     "transcribe",
@@ -34,7 +34,7 @@ const FLAGS: [&str; 10] = [
     "{stem}.{ext}",
 ];
 /// Runs at the same time: most of the time passes in waiting for a submit that may be arriving.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 40;
 /// As many runs are killed at most before one is left alone.
 const KILLS: usize = 3;
 

@@ -32,7 +32,8 @@ pub(crate) enum Cut {
 
 impl Cut {
     pub(crate) fn at_a_byte(rng: &mut Rng) -> Self {
-        Self::Bytes(rng.u64(0..4000))
+        // In a journal, or beyond it in a result.
+        if rng.bool() { Self::Bytes(rng.u64(0..4000)) } else { Self::Bytes(rng.u64(4000..20_000)) }
     }
 
     pub(crate) fn at_a_line(rng: &mut Rng) -> Self {

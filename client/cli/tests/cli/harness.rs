@@ -23,7 +23,7 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().u
 /// Recordings of a tenth of a second, and what is said in them.
 static ORIGIN: LazyLock<(TempDir, Recordings)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["one", "two", "three", "four", "five"] {
+    for name in ["one", "two", "three", "four", "long"] {
         fs::write(folder.path().join(format!("{name}.wav")), wav()).unwrap();
         fs::write(folder.path().join(format!("{name}.txt")), said(name)).unwrap();
     }
@@ -31,8 +31,10 @@ static ORIGIN: LazyLock<(TempDir, Recordings)> = LazyLock::new(|| {
     (folder, recordings)
 });
 
+/// What is said in a recording; in `long`, more than a journal of a few recordings is long.
 pub(crate) fn said(name: &str) -> String {
-    format!("This is number {name}.\n")
+    let times = if name == "long" { 400 } else { 1 };
+    vec![format!("This is number {name}."); times].join(" ") + "\n"
 }
 
 /// The URL of a recording; one that is not there is `missing`.
