@@ -1,5 +1,8 @@
 //! What stands behind the help of the commands.
 
+/// The heading of what every command takes.
+pub(super) const EVERYWHERE: &str = "With every command";
+
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0    done
@@ -15,11 +18,12 @@ Exit codes:
 
 pub(super) const EXAMPLES: &str = "\
 Where tokens come from:
-  A Valet broker hands out tokens that live for a minute. Its operator gives you its URL, an app id and a
-  secret; store them with `valet login`, or:
+  A Valet broker hands out tokens that live for a minute. Its operator gives you its
+  URL, an app id and a secret; store them with `valet login`, or:
     export VALET_URL=https://valet.example.com VALET_APP=acme VALET_SECRET=...
   Without a broker, call DashScope itself with a key of your own:
-    valet --base-url https://dashscope-intl.aliyuncs.com/api/v1 --api-key-env DASHSCOPE_API_KEY ...
+    export DASHSCOPE_API_KEY=sk-...
+    valet --base-url https://dashscope-intl.aliyuncs.com/api/v1 transcribe ...
 
 Examples:
   valet transcribe https://example.com/meeting.mp3
@@ -36,11 +40,12 @@ Examples:
   valet transcribe --dry-run --audio-length 3600 @urls.txt
   list-recordings | valet transcribe --deadline 3600 -q -
 
-The service fetches recordings itself: URLs must be http or https, and open without a login. Local files
-are put into its temporary storage first, which only Beijing has.
-Transcripts on standard output come in the order of the recordings. A recording that fails does not stop
-the others: it is named on standard error, and the exit code is 5.
+The service fetches recordings itself: URLs must be http or https, and open without a
+login. Local files are put into its temporary storage first, which only Beijing has.
+Transcripts on standard output come in the order of the recordings. A recording that
+fails does not stop the others: it is named on standard error, and the exit code is 5.
 
-What was submitted is in a journal before it is paid for. Run the same command again after an interrupt or
-a crash: it waits for what is under way, and submits only what was not. Recordings that are done are not
-done again, also in a longer list. A URL that is signed anew is another recording.";
+What was submitted is in a journal before it is paid for. Run the same command again
+after an interrupt or a crash: it waits for what is under way, and submits only what was
+not. Recordings that are done are not done again, also in a longer list. A URL that is
+signed anew is another recording.";

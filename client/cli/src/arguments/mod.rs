@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::help::{EXAMPLES, EXIT_CODES};
+use self::help::{EVERYWHERE, EXAMPLES, EXIT_CODES};
 pub(crate) use self::{
     account::{CancelArguments, ListArguments, LoginArguments, TaskArguments, TokenArguments, TokenFormat},
     connection::ConnectionArguments,
@@ -24,13 +24,13 @@ pub(crate) use self::{
 #[command(name = "valet", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Arguments {
     /// Shows no progress; errors are still shown.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
     /// Tells progress and errors as JSON objects, one a line, on standard error.
-    #[arg(long, global = true, conflicts_with = "quiet")]
+    #[arg(long, global = true, conflicts_with = "quiet", help_heading = EVERYWHERE)]
     pub(crate) json_progress: bool,
     /// The file of settings [default: valet/config.toml in XDG_CONFIG_HOME].
-    #[arg(long, global = true, value_name = "FILE", env = "VALET_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "VALET_CONFIG", help_heading = EVERYWHERE)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Transcribes recordings; takes up again what an earlier run has paid for.
     Transcribe(Box<TranscribeArguments>),
-    /// Takes up runs that were interrupted, as they were begun.
+    /// Takes up runs that were interrupted, as they were begun; of all journals, or of one.
     Resume(ResumeArguments),
     /// Prints a temporary token, or runs a command with one.
     Token(TokenArguments),

@@ -17,8 +17,6 @@ pub(crate) struct TranscribeArguments {
     /// Recordings: URLs or local files; `@FILE` for a list, one a line; `-` for a list on standard input.
     #[arg(required = true, value_name = "RECORDING")]
     pub(crate) recordings: Vec<String>,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
     /// Stops waiting after so many seconds; the tasks go on.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
@@ -32,28 +30,31 @@ pub(crate) struct TranscribeArguments {
     #[arg(long, value_name = "USD", env = "VALET_PRICE", value_parser = price)]
     pub(crate) price: Option<f64>,
     #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    #[command(flatten)]
     pub(crate) journal: JournalArguments,
     /// Does recordings again that are done, and pays for them again.
     #[arg(long)]
     pub(crate) again: bool,
-    #[command(flatten)]
-    pub(crate) parameters: ParameterArguments,
 }
 
 #[derive(Args, Debug)]
 #[command(after_long_help = EXIT_CODES)]
 pub(crate) struct ResumeArguments {
-    #[command(flatten)]
-    pub(crate) journal: JournalArguments,
     /// Stops waiting after so many seconds; the tasks go on.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) journal: JournalArguments,
 }
 
-/// What was paid for is not lost.
+/// What was submitted before.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What was paid for is not lost")]
 pub(crate) struct JournalArguments {
-    /// The journal of what was submitted [default: one for these parameters, in XDG_STATE_HOME].
+    /// The journal of what was submitted [default: one in XDG_STATE_HOME for each service and set of parameters].
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
     /// Submits again what may or may not have been submitted and cannot be found; it may be billed twice.

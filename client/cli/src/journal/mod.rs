@@ -7,12 +7,14 @@ mod place;
 mod state;
 
 use std::{
+    collections::HashSet,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
+use valet_client::TaskId;
 use valet_clock::SharedClock;
 
 use self::entry::{Line, VERSION};
@@ -136,6 +138,13 @@ pub(crate) fn glance(path: &Path) -> Result<State, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
         Err(error) => Err(failed(path, &error.to_string())),
     }
+}
+
+/// The tasks that are known to be of any journal in `folder`.
+pub(crate) fn tasks_in(folder: &Path) -> Result<HashSet<TaskId>, Failure> {
+    let paths = all(folder).map_err(|error| failed(folder, &error.to_string()))?;
+    let tasks = paths.iter().map(|path| Ok(glance(path)?.tasks())).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(tasks.into_iter().flatten().collect())
 }
 
 /// The file, for its owner alone: URLs may be signed.

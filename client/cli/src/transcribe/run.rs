@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -22,8 +23,9 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure},
-    journal::{Attempt, Entry, Intent, Journal, Subject},
+    journal::{self, Attempt, Entry, Intent, Journal, Subject},
     output::{Entry as Said, Outcome, Output},
+    places,
     progress::Progress,
     source::Source,
 };
@@ -144,7 +146,10 @@ impl Run<'_> {
     /// Looks for the task of an intent, and sees it through.
     async fn found(&self, number: u64, places: &[usize]) -> Result<(), Failure> {
         let attempt = self.attempt(number);
-        let claimed = self.journal.borrow().state().tasks();
+        let claimed = match self.claimed() {
+            Ok(claimed) => claimed,
+            Err(failure) => return self.leave(places, &failure),
+        };
         self.progress.looking_for(&attempt.intent);
         let look = lookup::task_of(self.client, &**self.clock, &self.subject.model, &attempt, &claimed);
         let outcome = match self.ends {
@@ -305,6 +310,14 @@ impl Run<'_> {
     fn attempt(&self, number: u64) -> Attempt {
         let journal = self.journal.borrow();
         journal.state().intent(number).expect("the plan is made of the journal's intents").clone()
+    }
+
+    /// The tasks that were submitted by this run or another one: with other parameters, or again.
+    fn claimed(&self) -> Result<HashSet<TaskId>, Failure> {
+        // Without a home there is no other journal.
+        let mut tasks = places::journals().map_or(Ok(HashSet::new()), |folder| journal::tasks_in(&folder))?;
+        tasks.extend(self.journal.borrow().state().tasks());
+        Ok(tasks)
     }
 
     fn key(&self, place: usize) -> String {

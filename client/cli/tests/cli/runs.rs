@@ -94,8 +94,10 @@ fn a_submit_that_is_not_found_waits_for_a_decision() {
     let run = stage.run(&line);
     assert_eq!(run.code, 8, "{}", run.err);
     assert!(run.err.contains("--submit-again"), "{}", run.err);
+    // Of the same recording, at the same time, and yet another one.
+    assert_eq!(stage.run(&["transcribe", "-q", "--language", "en", &url("one")]).code, 0);
     assert_eq!(stage.run(&["resume", "--submit-again"]).code, 0);
-    assert_eq!(stage.submitted(), [url("one")]);
+    assert_eq!(stage.submitted(), [url("one"), url("one")]);
     assert_eq!(names(&stage.path("out")), ["one.txt"]);
     assert_eq!(stage.run(&["resume"]).code, 0, "nothing is left");
 }
