@@ -7,8 +7,9 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -40,43 +41,61 @@ const KILLS: usize = 3;
 
 #[test]
 fn at_any_byte_of_its_files() {
-    killed_runs_are_taken_up(80, Cut::at_a_byte);
+    killed_runs_are_taken_up(60, Cut::at_a_byte);
 }
 
 #[test]
 fn at_any_line_of_its_journal() {
-    killed_runs_are_taken_up(60, Cut::at_a_line);
+    killed_runs_are_taken_up(50, Cut::at_a_line);
 }
 
 #[test]
 fn at_any_event() {
-    killed_runs_are_taken_up(50, Cut::at_an_event);
+    killed_runs_are_taken_up(40, Cut::at_an_event);
 }
 
 #[test]
 fn at_any_request() {
-    killed_runs_are_taken_up(60, Cut::at_a_request);
+    killed_runs_are_taken_up(50, Cut::at_a_request);
 }
 
-/// Kills runs of as many seeds. At least half of them must have been alive.
-fn killed_runs_are_taken_up(seeds: usize, cut: fn(&mut Rng) -> Cut) {
-    let (next, killed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        let work = || {
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds {
-                    return;
-                }
-                if is_killed_and_taken_up(seed as u64, cut) {
-                    killed.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        };
-        for _ in 0..AT_ONCE {
-            scope.spawn(work);
-        }
+#[test]
+fn while_it_does_recordings_again() {
+    for_each_seed(20, |seed| {
+        let rng = &mut Rng::with_seed(seed);
+        let (stage, urls) = (Stage::new(), NAMES.map(url));
+        let line: Vec<&str> = FLAGS.into_iter().chain(urls.iter().map(String::as_str)).collect();
+        assert_eq!(stage.run(&line).code, 0);
+        let first = files(&stage);
+        let cut = if rng.bool() { Cut::Lines(rng.usize(15..30)) } else { Cut::Bytes(rng.u64(3000..20_000)) };
+        let is_cut = cut.off(&stage, &[&line[..], &["--again"]].concat());
+        let has_begun = fs::read_to_string(stage.path("journal")).unwrap().contains(r#""again":"begins"}"#);
+        // What is under way is not begun anew, and what is over was done again as it was asked for.
+        let resumed = stage.run(&["resume", "--journal", "journal", "--submit-again"]);
+        assert_eq!(resumed.code, 0, "seed {seed}: {resumed:?}");
+        let times = if has_begun { 2 } else { 1 };
+        assert_done(&stage, times, &format!("seed {seed}"));
+        let rewritten = files(&stage).iter().filter(|(name, file)| first[*name] != **file).count();
+        assert_eq!(rewritten, if has_begun { first.len() } else { 0 }, "seed {seed}");
+        is_cut
     });
+}
+
+fn killed_runs_are_taken_up(seeds: u64, cut: fn(&mut Rng) -> Cut) {
+    for_each_seed(seeds, |seed| is_killed_and_taken_up(seed, cut));
+}
+
+/// Tries so many seeds. In at least half of them a run was alive when it was to be killed.
+fn for_each_seed(seeds: u64, is_killed: impl Fn(u64) -> bool + Sync) {
+    let (next, killed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        while let seed = next.fetch_add(1, Ordering::Relaxed)
+            && seed < seeds
+        {
+            killed.fetch_add(is_killed(seed).into(), Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
     let killed = killed.into_inner();
     assert!(killed * 2 > seeds, "only {killed} of {seeds} were cut off");
 }
@@ -89,9 +108,13 @@ fn is_killed_and_taken_up(seed: u64, cut: fn(&mut Rng) -> Cut) -> bool {
     for _ in 0..rng.usize(..3) {
         stage.sandbox.script(Fault::on(Operation::Submit));
     }
-    if rng.bool() {
-        stage.sandbox.script(Fault::on(Operation::Submit).lose_answer());
-    }
+    let submit = Fault::on(Operation::Submit);
+    stage.sandbox.script(match rng.usize(..6) {
+        0 | 1 => submit.lose_answer(),
+        2 => submit.truncate(),
+        3 => submit.delay(Duration::from_secs(2)),
+        _ => submit,
+    });
     let urls = NAMES.map(url);
     let line: Vec<&str> = FLAGS.into_iter().chain(urls.iter().map(String::as_str)).collect();
     let mut killed = 0;
@@ -104,12 +127,12 @@ fn is_killed_and_taken_up(seed: u64, cut: fn(&mut Rng) -> Cut) -> bool {
     let before = files(&stage);
     take_up(&stage, &line, rng, &about);
     let after = files(&stage);
-    assert_done_once(&stage, &about);
+    assert_done(&stage, 1, &about);
     assert!(before.iter().all(|(name, file)| after.get(name) == Some(file)), "{about}: written twice");
 
     let again = stage.run(&line);
     assert_eq!((again.code, files(&stage)), (0, after), "{about}: {}", again.err);
-    assert_done_once(&stage, &about);
+    assert_done(&stage, 1, &about);
     killed > 0
 }
 
@@ -129,8 +152,9 @@ fn take_up(stage: &Stage, line: &[&str], rng: &mut Rng, about: &str) {
     assert_eq!(ended.code, 0, "{about}: {ended:?}");
 }
 
-fn assert_done_once(stage: &Stage, about: &str) {
-    let mut urls = NAMES.map(url);
+/// Each recording was submitted so many times, and its results are there, whole, and nothing beside them.
+fn assert_done(stage: &Stage, times: usize, about: &str) {
+    let mut urls: Vec<String> = NAMES.repeat(times).into_iter().map(url).collect();
     urls.sort();
     assert_eq!(stage.submitted(), urls, "{about}");
     let mut files: Vec<String> =
