@@ -117,3 +117,6 @@ fn normalised<'u>(urls: impl Iterator<Item = &'u str>) -> Vec<String> {
 fn since_epoch(at: Timestamp) -> Duration {
     at.duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
