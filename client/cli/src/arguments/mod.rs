@@ -83,10 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn the_long_help_tells_every_exit_code() {
+    fn help_and_readme_tell_every_exit_code() {
         let help = Arguments::command().render_long_help().to_string();
-        for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "7 ", "8 ", "130 "] {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(code)), "{code}");
+        let readme = include_str!("../../README.md");
+        for line in EXIT_CODES.lines().skip(1) {
+            assert!(help.contains(line), "{line}");
+            let (code, meaning) = line.trim().split_once(' ').unwrap();
+            assert!(readme.contains(&format!("| {code} | {} |", meaning.trim())), "{line}");
         }
     }
 

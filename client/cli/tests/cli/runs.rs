@@ -152,6 +152,12 @@ fn events_are_json_one_a_line() {
     for kind in ["waiting", "status", "written", "failed"] {
         assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
     }
+    for kind in kinds {
+        assert!(
+            include_str!("../../README.md").contains(&format!("| `{kind}` |")),
+            "{kind} is not documented"
+        );
+    }
     assert_eq!(events.last().unwrap()["exit_code"], 5);
 }
 
