@@ -3,6 +3,7 @@
 pub(crate) mod estimate;
 mod files;
 mod lookup;
+mod outcomes;
 mod plan;
 mod request;
 mod run;

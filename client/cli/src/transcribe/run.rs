@@ -5,26 +5,23 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashSet,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use valet_client::{
-    Client, Error, FileFailure, FileTranscription, Kind, Task, TaskId, Uploaded, request::Model,
-};
+use valet_client::{Client, Error, Kind, Task, TaskId, Uploaded, request::Model};
 use valet_clock::{ClockExt, SharedClock};
 
 use super::{
     lookup,
-    plan::{Group, Over, Plan},
+    plan::{Group, Plan},
     request::request,
     tally::Tally,
 };
 use crate::{
     exit::{Exit, Failure},
     journal::{self, Attempt, Entry, Intent, Journal, Subject},
-    output::{Entry as Said, Outcome, Output},
+    output::Output,
     places,
     progress::Progress,
     source::Source,
@@ -223,88 +220,8 @@ impl Run<'_> {
         Ok(Ok(()))
     }
 
-    /// Puts out what came of one source.
-    fn put_out(&self, place: usize, file: &FileTranscription) -> Result<(), Failure> {
-        let outcome = match file.transcript() {
-            Ok(transcript) => Outcome::Transcript(transcript),
-            Err(failure) => Outcome::from(failure),
-        };
-        if let Outcome::Failure { code, message } = &outcome {
-            if matches!(file.transcript(), Err(FileFailure::Download(_))) {
-                // Paid for, and to be had later.
-                self.count(|tally| tally.left(Exit::Failed, 1));
-            } else {
-                let (source, code, message) = (self.key(place), code.clone(), message.clone());
-                self.note(Entry::Failed { source, code, message })?;
-                self.count(Tally::failed);
-            }
-            self.progress.failed(&self.sources[place], code, message);
-        }
-        self.put(place, file.task_id(), outcome)
-    }
-
-    fn put(&self, place: usize, task_id: Option<&TaskId>, outcome: Outcome<'_>) -> Result<(), Failure> {
-        if matches!(outcome, Outcome::Transcript(_)) {
-            self.transcribed.borrow_mut()[place] = true;
-            self.count(Tally::transcript);
-        }
-        let name = self.sources[place].to_string();
-        let entry = Said { url: &name, task_id, outcome };
-        let out = self.progress.aside(|| self.output.borrow_mut().put(place, &entry))?;
-        for place in out.into_iter().filter(|&place| self.transcribed.borrow()[place]) {
-            let files: Vec<PathBuf> = self.output.borrow().files(place).to_vec();
-            self.progress.written(&self.sources[place], &files);
-            self.note(Entry::Done { source: self.key(place), files })?;
-        }
-        Ok(())
-    }
-
-    /// Tells what the journal knows to be over.
-    fn tell_over(&self, place: usize, over: &Over) -> Result<(), Failure> {
-        match over {
-            Over::Lost(task) => self.give_up_on(&[place], &Failure::lost(task)),
-            Over::Failed { code, message } => {
-                self.count(Tally::failed);
-                self.progress.failed(&self.sources[place], code, message);
-                self.put(place, None, Outcome::Failure { code: code.clone(), message: message.clone() })
-            }
-        }
-    }
-
-    /// Nothing will come of these sources, in this run or when it is taken up.
-    fn give_up(&self, places: &[usize], failure: &Failure) -> Result<(), Failure> {
-        for &place in places {
-            let (code, message) = (failure.code.clone(), failure.message.clone());
-            self.note(Entry::Failed { source: self.key(place), code, message })?;
-        }
-        self.give_up_on(places, failure)
-    }
-
-    fn give_up_on(&self, places: &[usize], failure: &Failure) -> Result<(), Failure> {
-        self.count(|tally| tally.over(failure.exit, places.len()));
-        self.tell(places, failure)
-    }
-
-    /// These sources are left for another run.
-    fn leave(&self, places: &[usize], failure: &Failure) -> Result<(), Failure> {
-        self.count(|tally| tally.left(failure.exit, places.len()));
-        self.tell(places, failure)
-    }
-
-    fn tell(&self, places: &[usize], failure: &Failure) -> Result<(), Failure> {
-        let names: Vec<&Source> = places.iter().map(|&place| &self.sources[place]).collect();
-        self.progress.error(&format!("{}{failure}", concerning(&names)));
-        places.iter().try_for_each(|&place| self.put(place, None, failure.into()))
-    }
-
-    fn note(&self, entry: Entry) -> Result<(), Failure> {
+    pub(super) fn note(&self, entry: Entry) -> Result<(), Failure> {
         self.journal.borrow_mut().note(entry)
-    }
-
-    fn count(&self, count: impl FnOnce(&mut Tally)) {
-        let mut tally = self.tally.get();
-        count(&mut tally);
-        self.tally.set(tally);
     }
 
     fn attempt(&self, number: u64) -> Attempt {
@@ -320,7 +237,7 @@ impl Run<'_> {
         Ok(tasks)
     }
 
-    fn key(&self, place: usize) -> String {
+    pub(super) fn key(&self, place: usize) -> String {
         self.sources[place].key().to_owned()
     }
 
@@ -329,28 +246,5 @@ impl Run<'_> {
         let key = self.sources[place].key();
         let at = intent.sources.iter().position(|source| source == key);
         at.and_then(|at| intent.urls().get(at)).map_or_else(|| key.to_owned(), Clone::clone)
-    }
-}
-
-/// Which recordings a failure is about; its own words name the task.
-fn concerning(sources: &[&Source]) -> String {
-    match sources {
-        [] => String::new(),
-        [source] => format!("{source}: "),
-        [first, .., last] => format!("{} recordings, {first} to {last}: ", sources.len()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_names_what_it_is_about() {
-        let sources = ["https://a", "https://b", "https://c"].map(|url| Source::from_key(url.into()));
-        let sources: Vec<&Source> = sources.iter().collect();
-        assert_eq!(concerning(&sources), "3 recordings, https://a to https://c: ");
-        assert_eq!(concerning(&sources[..1]), "https://a: ");
-        assert_eq!(concerning(&[]), "");
     }
 }
