@@ -219,7 +219,7 @@ impl TranscriptionRequest {
     /// fail the task later (*Fun-ASR recording, RESTful API*).
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`], naming the field.
+    /// [`Kind::InvalidRequest`](crate::Kind::InvalidRequest), naming the field.
     pub fn body(&self) -> Result<Value, Error> {
         let urls = self.checked_urls()?;
         self.check_parameters()?;
