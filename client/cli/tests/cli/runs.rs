@@ -1,11 +1,15 @@
 //! What a run does, and what the next one finds.
 
-use std::{fs, io::Write, process::Stdio};
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 use valet_sandbox::{Fault, Operation, Settings};
 
-use crate::harness::{Stage, ended, names, said, url};
+use crate::harness::{RUNTIME, Stage, ended, names, said, url};
 
 #[test]
 fn transcripts_go_to_standard_output_in_order() {
@@ -112,6 +116,27 @@ fn a_deadline_leaves_the_task_to_the_next_run() {
     let resumed = stage.run(&["resume"]);
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     assert_eq!(names(&stage.path("out")), ["one.txt"]);
+    assert_eq!(stage.submitted(), [url("one")]);
+}
+
+#[test]
+fn an_interrupt_leaves_the_task_to_the_next_run_and_no_two_run_at_once() {
+    let stage = Stage::new();
+    stage.sandbox.script(Fault::on(Operation::Query).hang().always());
+    let line = ["transcribe", &url("one")];
+    let child = stage.valet(&line).spawn().unwrap();
+    RUNTIME.block_on(stage.sandbox.wait_for(Operation::Query, 1));
+    let second = stage.run(&line);
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("another run has it open"), "{}", second.err);
+
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let first = child.wait_with_output().unwrap();
+    let (told, id) = (String::from_utf8(first.stderr).unwrap(), &stage.sandbox.tasks()[0].task_id);
+    assert_eq!(first.status.code(), Some(130), "{told}");
+    assert!(told.contains("`valet resume`") && told.contains(id), "{told}");
+    stage.sandbox.clear_faults();
+    assert_eq!(stage.run(&["resume", "-q"]).out, said("one"));
     assert_eq!(stage.submitted(), [url("one")]);
 }
 
