@@ -12,7 +12,7 @@ use crate::{
     arguments::{ConnectionArguments, OutputArguments, ParameterArguments},
     exit::Failure,
     naming::Template,
-    output::Format,
+    output::{Format, Look},
     places,
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     format: Vec<Format>,
     out: Option<PathBuf>,
     name: Option<String>,
+    subtitles: Look,
     price: Option<f64>,
 }
 
@@ -105,6 +106,7 @@ impl Settings {
     /// Adds what was not said of where transcripts go.
     pub(crate) fn complete_output(&self, said: &mut OutputArguments) {
         or(&mut said.out, self.out.as_ref());
+        said.look.complete(&self.subtitles);
         if said.format.is_empty() {
             said.format.clone_from(&self.format);
         }
@@ -150,6 +152,18 @@ mod tests {
     }
 
     #[test]
+    fn how_subtitles_look_is_a_table_of_its_own() {
+        let settings = read("subtitles = { line-length = 37, no-speaker-labels = true }").unwrap();
+        let mut said = OutputArguments { look: look("line-length = 20\nlines = 1"), ..Default::default() };
+        settings.complete_output(&mut said);
+        assert_eq!(said.look, look("line-length = 20\nlines = 1\nno-speaker-labels = true"));
+    }
+
+    fn look(text: &str) -> Look {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
     fn an_app_and_its_secret_are_not_shown_to_another_broker() {
         let settings = read("url = 'https://file'\napp = 'file'\nsecret-file = '/s'").unwrap();
         let mut said = ConnectionArguments { url: Some("https://said".into()), ..Default::default() };
@@ -176,6 +190,7 @@ mod tests {
             "name = '{x}'",
             "price = -1",
             "format = ['doc']",
+            "subtitles = { width = 3 }",
             "=",
             "secret = 'x'",
         ] {

@@ -27,7 +27,7 @@ Where tokens come from:
 
 Examples:
   valet transcribe https://example.com/meeting.mp3
-  valet transcribe --format txt,json --out transcripts @urls.txt
+  valet transcribe --format txt,srt --out transcripts @urls.txt
   valet task 7574ee8f-38a3-4b1e-9280-11c33ab46e51 --wait --transcripts
   valet token --exec python3 transcribe.py";
 
@@ -36,7 +36,7 @@ Examples:
   valet transcribe https://example.com/meeting.mp3
   valet transcribe --diarization --speakers 3 https://example.com/interview.wav
   valet transcribe --model fun-asr-mtl --language sv https://example.com/radio.ogg
-  valet transcribe --format txt,json --out transcripts @urls.txt
+  valet transcribe --format txt,srt,json --out transcripts @urls.txt
   valet transcribe --dry-run --audio-length 3600 @urls.txt
   list-recordings | valet transcribe --deadline 3600 -q -
 

@@ -9,7 +9,10 @@ use super::{
     help::{EXIT_CODES, TRANSCRIBE},
     seconds,
 };
-use crate::{naming::Template, output::Format};
+use crate::{
+    naming::Template,
+    output::{Format, Look},
+};
 
 #[derive(Args, Debug)]
 #[command(after_help = TRANSCRIBE, after_long_help = format!("{TRANSCRIBE}\n\n{EXIT_CODES}"))]
@@ -111,7 +114,7 @@ pub(crate) struct ParameterArguments {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Transcripts")]
 pub(crate) struct OutputArguments {
-    /// txt: what is said; json: all that the service tells. Several are separated by commas [default: txt].
+    /// The formats; several are separated by commas [default: txt].
     #[arg(long, value_enum, value_delimiter = ',', env = "VALET_FORMAT")]
     pub(crate) format: Vec<Format>,
     /// Writes files into this folder, one for each recording and format, instead of to standard output.
@@ -120,6 +123,8 @@ pub(crate) struct OutputArguments {
     /// Names of these files: {stem} of the recording, {index} from 1, {ext} [default: {stem}.{ext}].
     #[arg(long, value_name = "TEMPLATE", env = "VALET_NAME", value_parser = Template::parse)]
     pub(crate) name: Option<Template>,
+    #[command(flatten)]
+    pub(crate) look: Look,
 }
 
 fn parameter(text: &str) -> Result<(String, Value), String> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use valet_client::TaskId;
 
-use crate::output::Layout;
+use crate::output::{Layout, Look};
 
 /// The version of the format that is written, and the only one that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -37,7 +37,12 @@ pub(crate) enum Entry {
     /// Nobody could tell whether the intent's task was submitted, and it was decided to do it again.
     GivenUp { intent: u64 },
     /// The transcript of a source was written to these files, or to standard output if there are none.
-    Done { source: String, files: Vec<PathBuf> },
+    Done {
+        source: String,
+        files: Vec<PathBuf>,
+        #[serde(default, skip_serializing_if = "Look::is_usual")]
+        look: Look,
+    },
     /// A source was submitted and paid for, and the service does not know of its task any more.
     Lost { source: String, task: TaskId },
     /// The service could not transcribe a source.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use valet_client::TaskId;
 
 use super::entry::{Again, Entry, Intent, Line, Planned, Run, Subject, VERSION};
-use crate::output::Format;
+use crate::output::{Format, Look};
 
 /// How things stand after the last line.
 #[derive(Debug, Default)]
@@ -29,8 +29,8 @@ pub(crate) struct Known {
     pub(crate) standing: Standing,
     /// The files that were ever set apart for it.
     pub(crate) files: Vec<(Format, PathBuf)>,
-    /// Those that were written.
-    pub(crate) written: HashSet<PathBuf>,
+    /// Those that were written, and how they look.
+    pub(crate) written: HashMap<PathBuf, Look>,
     /// Whether its transcript was written or printed since it was submitted.
     pub(crate) done: bool,
 }
@@ -98,9 +98,9 @@ impl State {
                 self.settle(intent, &Standing::New);
                 self.intents.remove(&intent);
             }
-            Entry::Done { source, files } => {
+            Entry::Done { source, files, look } => {
                 let known = self.known(&source);
-                known.written.extend(files);
+                known.written.extend(files.into_iter().map(|file| (file, look.clone())));
                 known.done = true;
             }
             Entry::Lost { source, task } => self.known(&source).standing = Standing::Lost(task),

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use valet_clock::SystemClock;
 
 use super::*;
-use crate::output::{Format, Layout};
+use crate::output::{Format, Layout, Look};
 
 const URLS: [&str; 3] = ["https://a", "https://b", "https://c"];
 
@@ -18,7 +18,7 @@ fn subject(model: &str) -> Subject {
 }
 
 fn run(number: u64, again: Again) -> Entry {
-    let layout = Layout { formats: vec![Format::Txt], out: Some("/out".into()) };
+    let layout = Layout { formats: vec![Format::Txt], out: Some("/out".into()), look: Look::default() };
     let planned =
         |url: &str| Planned { source: url.into(), files: vec![format!("/out{}.txt", &url[7..]).into()] };
     Entry::Run(Run { run: number, sources: URLS.map(planned).into(), layout, max_urls: 100, again })
@@ -34,7 +34,11 @@ fn submitted(number: u64) -> Entry {
 }
 
 fn done(url: &str) -> Entry {
-    Entry::Done { source: url.into(), files: vec![format!("/out{}.txt", &url[7..]).into()] }
+    Entry::Done {
+        source: url.into(),
+        files: vec![format!("/out{}.txt", &url[7..]).into()],
+        look: Look::default(),
+    }
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -117,7 +121,7 @@ fn again_begins_anew_with_what_is_over_and_with_nothing_that_is_under_way() {
 fn a_run_that_leaves_nothing_of_an_earlier_one_takes_its_place_and_others_stay() {
     let state = after([run(0, Again::No), run(1, Again::No)]);
     assert_eq!(state.unfinished().map(|run| run.run).collect::<Vec<_>>(), [1]);
-    let layout = Layout { formats: vec![Format::Txt], out: None };
+    let layout = Layout { formats: vec![Format::Txt], out: None, look: Look::default() };
     let sources = vec![Planned { source: "https://d".into(), files: Vec::new() }];
     let other = Entry::Run(Run { run: 1, sources, layout, max_urls: 100, again: Again::No });
     let state = after([run(0, Again::No), other]);

@@ -5,11 +5,21 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::look::Look;
+
 /// A format of transcripts.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
+    /// What is said, in lines.
     Txt,
+    /// Subtitles as SubRip has them.
+    Srt,
+    /// Subtitles for the web: WebVTT.
+    Vtt,
+    /// A table of times in milliseconds and text.
+    Tsv,
+    /// All that the service tells: sentences, words, times.
     Json,
 }
 
@@ -18,6 +28,9 @@ impl Format {
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Self::Txt => "txt",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+            Self::Tsv => "tsv",
             Self::Json => "json",
         }
     }
@@ -31,4 +44,6 @@ pub(crate) struct Layout {
     /// The folder of the files; without one, standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) out: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Look::is_usual")]
+    pub(crate) look: Look,
 }

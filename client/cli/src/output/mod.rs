@@ -3,6 +3,7 @@
 mod entry;
 mod folder;
 mod layout;
+mod look;
 mod render;
 mod stdout;
 
@@ -13,6 +14,7 @@ use crate::exit::Failure;
 pub(crate) use self::{
     entry::{Entry, Outcome},
     layout::{Format, Layout},
+    look::Look,
 };
 use self::{folder::Folder, stdout::Stdout};
 

@@ -1,19 +1,17 @@
 //! A transcript in a format.
 
-use valet_client::Transcript;
+use valet_client::{Transcript, format};
 
 use super::layout::{Format, Layout};
-use crate::printer::legible;
 
 /// The content of a transcript's file.
-pub(super) fn render(transcript: &Transcript, format: Format, _: &Layout) -> String {
+pub(super) fn render(transcript: &Transcript, format: Format, layout: &Layout) -> String {
+    let look = &layout.look;
     match format {
-        Format::Txt => text(transcript),
-        Format::Json => serde_json::to_string(transcript).map(|text| text + "\n").unwrap_or_default(),
+        Format::Txt => look.text(transcript).txt(),
+        Format::Srt => look.subtitles(transcript).srt(),
+        Format::Vtt => look.subtitles(transcript).vtt(),
+        Format::Tsv => look.subtitles(transcript).tsv(),
+        Format::Json => format::json(transcript),
     }
-}
-
-fn text(transcript: &Transcript) -> String {
-    let said = transcript.text();
-    said.lines().filter(|line| !line.is_empty()).map(|line| legible(line) + "\n").collect()
 }

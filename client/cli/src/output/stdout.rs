@@ -106,6 +106,7 @@ mod tests {
     use valet_client::{FileFailure, TaskId, Transcript};
 
     use super::*;
+    use crate::output::Look;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -127,7 +128,7 @@ mod tests {
     /// What is written if the entries come in this order.
     fn written(formats: &[Format], count: usize, entries: &[(usize, Entry<'_>)]) -> String {
         let shared = Shared::default();
-        let layout = Layout { formats: formats.to_vec(), out: None };
+        let layout = Layout { formats: formats.to_vec(), out: None, look: Look::default() };
         let mut output = Stdout::to(Box::new(shared.clone()), layout, count);
         let out: Vec<usize> =
             entries.iter().flat_map(|(place, entry)| output.put(*place, entry).unwrap()).collect();

@@ -46,20 +46,22 @@ pub(super) fn set_apart(
     sources.iter().enumerate().map(planned).collect()
 }
 
-/// Whether nothing is left to do for a source. What goes to standard output is printed each time: nobody
-/// knows what became of it.
+/// Whether nothing is left to do for a source. A file that was written and is gone was taken away. What goes
+/// to standard output is printed each time: nobody knows what became of it.
 pub(super) fn are_done(state: &State, planned: &Planned, layout: &Layout) -> bool {
     let Some(known) = state.of(&planned.source) else { return false };
     let is_submitted = matches!(known.standing, Standing::Submitted(_));
-    layout.out.is_some() && is_submitted && planned.files.iter().all(|file| known.written.contains(file))
+    layout.out.is_some()
+        && is_submitted
+        && planned.files.iter().all(|file| known.written.get(file) == Some(&layout.look))
 }
 
 /// The files that need not be written again. A file that was set apart and is there is whole, for it was
 /// put there by one rename; but in a run that does things again, it may be the old one.
-pub(super) fn there(state: &State, planned: &[Planned], again: Again) -> HashSet<PathBuf> {
+pub(super) fn there(state: &State, planned: &[Planned], layout: &Layout, again: Again) -> HashSet<PathBuf> {
     let is_there = |planned: &Planned, file: &PathBuf| {
-        let written = state.of(&planned.source).is_some_and(|known| known.written.contains(file));
-        written || (again == Again::No && file.exists())
+        let written = state.of(&planned.source).and_then(|known| known.written.get(file));
+        written.map_or_else(|| again == Again::No && file.exists(), |look| *look == layout.look)
     };
     let there = planned
         .iter()

@@ -166,7 +166,7 @@ async fn go_on(
         let planned: Vec<Planned> = run.sources.into_iter().filter(is_open).collect();
         let sources: Vec<Source> =
             planned.iter().map(|planned| Source::from_key(planned.source.clone())).collect();
-        let there = files::there(state, &planned, run.again);
+        let there = files::there(state, &planned, &run.layout, run.again);
         let plan = Plan::new(state, &sources, run.max_urls);
         let files: Vec<Vec<PathBuf>> = planned.into_iter().map(|planned| planned.files).collect();
         (sources, files, there, plan)
@@ -183,6 +183,7 @@ async fn go_on(
         output: RefCell::new(output),
         tally: Cell::new(Tally::default()),
         transcribed: RefCell::new(vec![false; sources.len()]),
+        look: run.layout.look,
         ends: manner.deadline.map(|limit| clock.now() + limit),
         audio_length: manner.audio_length,
         submit_again: manner.submit_again,
@@ -234,5 +235,5 @@ pub(crate) fn layout(said: &OutputArguments) -> Result<Layout, Failure> {
         out.and_then(|out| if out.to_str().is_some() { Ok(out) } else { Err("must be UTF-8".into()) })
     });
     let out = out.transpose().map_err(|problem| Failure::usage(format!("--out: {problem}")))?;
-    Ok(Layout { formats, out })
+    Ok(Layout { formats, out, look: said.look.clone() })
 }

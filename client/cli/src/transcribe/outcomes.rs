@@ -44,7 +44,7 @@ impl Run<'_> {
         for place in out.into_iter().filter(|&place| self.transcribed.borrow()[place]) {
             let files: Vec<PathBuf> = self.output.borrow().files(place).to_vec();
             self.progress.written(&self.sources[place], &files);
-            self.note(Entry::Done { source: self.key(place), files })?;
+            self.note(Entry::Done { source: self.key(place), files, look: self.look.clone() })?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     exit::{Exit, Failure},
     journal::{self, Attempt, Entry, Intent, Journal, Subject},
-    output::Output,
+    output::{Look, Output},
     places,
     progress::Progress,
     source::Source,
@@ -44,6 +44,8 @@ pub(super) struct Run<'r> {
     pub(super) tally: Cell<Tally>,
     /// Which sources have their transcripts, in or out.
     pub(super) transcribed: RefCell<Vec<bool>>,
+    /// How what is written looks.
+    pub(super) look: Look,
     pub(super) ends: Option<Instant>,
     pub(super) audio_length: Option<Duration>,
     pub(super) submit_again: bool,

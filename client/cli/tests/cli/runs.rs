@@ -67,6 +67,30 @@ fn another_format_is_written_without_paying_again() {
 }
 
 #[test]
+fn subtitles_are_written_as_it_is_said_and_written_anew_if_it_is_said_otherwise() {
+    let stage = Stage::new();
+    let line = ["transcribe", "--out", "out", "--format", "srt,vtt,tsv,txt,json", &url("long")];
+    assert_eq!(stage.run(&line).code, 0);
+    let out = stage.path("out");
+    let all = ["long.json", "long.srt", "long.tsv", "long.txt", "long.vtt"];
+    assert_eq!(names(&out), all);
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let longest = |name: &str| read(name).lines().map(str::len).max().unwrap();
+    let usual = read("long.srt");
+    assert!(usual.starts_with("1\n00:00:00,"), "{usual}");
+    assert!(read("long.vtt").starts_with("WEBVTT\n") && read("long.tsv").starts_with("start\tend\ttext\n"));
+    assert!(longest("long.srt") > 30);
+
+    let narrow = stage.run(&[&line[..], &["--line-length", "20", "--lines", "1"]].concat());
+    assert_eq!(narrow.code, 0, "{}", narrow.err);
+    assert_eq!(names(&out), all);
+    assert!(read("long.srt").lines().filter(|line| !line.contains("-->")).all(|line| line.len() <= 20));
+    assert_eq!(stage.run(&line).code, 0);
+    assert_eq!(read("long.srt"), usual);
+    assert_eq!(stage.submitted(), [url("long")], "paid for once");
+}
+
+#[test]
 fn a_recording_that_fails_stops_no_other_and_is_tried_again_by_the_next_command() {
     let stage = Stage::new();
     let line = ["transcribe", "--out", "out", &url("missing"), &url("one")];
