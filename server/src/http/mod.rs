@@ -6,6 +6,8 @@ mod dashscope;
 mod errors;
 mod fields;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod listener;
 mod metadata;

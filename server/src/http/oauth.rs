@@ -142,22 +142,25 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming, form: &mut Form) -> 
         return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()).into());
     }
     let mut fields = Fields::parameters(&parts.headers, &body)?;
+    let credential;
+    (credential, *form) = self::credential(&parts.headers, &mut fields)?;
+    Ok(Ask { credential, request: wishes::request(&mut fields, &parts.headers)? })
+}
+
+/// Who asks, by which grant.
+pub(super) fn credential(headers: &HeaderMap, fields: &mut Fields) -> Result<(Credential, Form), Refusal> {
     let grant_type = fields.text("grant_type")?;
     let grant_type = grant_type.ok_or_else(|| wrong("grant_type", "is missing"))?;
     let place = GRANT_TYPES.iter().position(|known| *known == grant_type);
-    let client = client(&parts.headers, &mut fields)?;
-    let credential = match place.ok_or(Unreadable::GrantType)? {
+    let client = client(headers, fields)?;
+    match place.ok_or(Unreadable::GrantType)? {
         0 => match client {
-            Client::Proves(credential) => credential,
-            Client::IsNamed(_) | Client::IsSilent => return Err(Unidentified::Missing.into()),
+            Client::Proves(credential) => Ok((credential, Form::OAuth)),
+            Client::IsNamed(_) | Client::IsSilent => Err(Unidentified::Missing.into()),
         },
-        1 => {
-            *form = Form::Exchange;
-            Credential::subject(client.into(), subject_token(&mut fields)?)
-        }
-        _ => Credential::subject(client.into(), required(&mut fields, "assertion")?),
-    };
-    Ok(Ask { credential, request: wishes::request(&mut fields, &parts.headers)? })
+        1 => Ok((Credential::subject(client.into(), subject_token(fields)?), Form::Exchange)),
+        _ => Ok((Credential::subject(client.into(), required(fields, "assertion")?), Form::OAuth)),
+    }
 }
 
 /// What a client says of itself.

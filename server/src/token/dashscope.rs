@@ -89,17 +89,14 @@ impl DashScope {
         let request_id = response.headers().get("x-request-id").and_then(|id| plain(id.as_bytes()));
         let body = read(response).await?;
         if status != StatusCode::OK {
-            let mut failure = refusal(status, &body, retry_after);
+            let mut failure = refusal(status.as_u16(), &body, retry_after);
             // An endpoint that repeats the key in its answer must not make it public.
             failure.code = failure.code.filter(|code| !code.contains(key.expose()));
             failure.request_id = failure.request_id.filter(|id| !id.contains(key.expose()));
             return Err(failure);
         }
-        let malformed = || Failure::of(Kind::Malformed);
-        let answer: TokenBody = serde_json::from_slice(&body).map_err(|_| malformed())?;
-        let bearer = Bearer::parse(&answer.token).filter(|token| token.expose().starts_with("st-"));
-        let bearer = bearer.ok_or_else(malformed)?;
-        Ok(Token { bearer, expires_at: answer.expires_at, date, request_id })
+        let (bearer, expires_at) = success(&body)?;
+        Ok(Token { bearer, expires_at, date, request_id })
     }
 
     /// Asks for something without a key: any answer shows that the upstream is there. Its `Date`.
@@ -133,10 +130,18 @@ async fn read(response: Response) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// The token of a success, and when it expires in Unix seconds.
+pub(super) fn success(body: &[u8]) -> Result<(Bearer, u64), Failure> {
+    let malformed = || Failure::of(Kind::Malformed);
+    let answer: TokenBody = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let bearer = Bearer::parse(&answer.token).filter(|token| token.expose().starts_with("st-"));
+    Ok((bearer.ok_or_else(malformed)?, answer.expires_at))
+}
+
 /// What a refusal means (Model Studio, *Error messages*).
-fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> Failure {
+pub(super) fn refusal(status: u16, body: &[u8], retry_after: Option<Duration>) -> Failure {
     let body: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    let kind = match (status.as_u16(), body.code.as_str()) {
+    let kind = match (status, body.code.as_str()) {
         // Documented in both spellings.
         (_, "InvalidApiKey" | "invalid_api_key") | (401, _) => Kind::InvalidKey,
         (429, code) if code.is_empty() || code.starts_with("Throttling") => Kind::Throttled,

@@ -3,6 +3,8 @@
 mod cache;
 mod dashscope;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod inspector;
 mod metrics;

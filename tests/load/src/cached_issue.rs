@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 
 use crate::{
     Outcome,
@@ -19,12 +19,9 @@ use crate::{
     target::{Bound, Verdict},
 };
 
-const PATH: &str = "/v1/tokens";
 const CONNECTIONS: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// How each body of the broker's begins.
-const TOKEN: &str = "{\"token\":\"st-";
 /// By so many digits in all the figures in it may grow or shrink.
 const DIGITS: usize = 2;
 
@@ -46,11 +43,49 @@ pub(crate) struct Options {
     /// The fixed rate of the open loop, in requests a second
     #[arg(long, default_value_t = 50_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
+    /// One door instead of both, one after the other
+    #[arg(long)]
+    door: Option<Door>,
+}
+
+/// A door of the broker's.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Door {
+    /// `/v1/tokens`, as Valet's own client asks: without a body.
+    V1,
+    /// `/oauth/token`, as OAuth libraries ask: with a form.
+    Oauth,
+}
+
+impl Door {
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::V1 => "/v1/tokens",
+            Self::Oauth => "/oauth/token",
+        }
+    }
+
+    /// The body of a request.
+    pub(crate) fn form(self) -> &'static str {
+        match self {
+            Self::V1 => "",
+            Self::Oauth => "grant_type=client_credentials&scope=transcribe",
+        }
+    }
+
+    /// How each body of the broker's begins.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::V1 => "{\"token\":\"st-",
+            Self::Oauth => "{\"access_token\":\"st-",
+        }
+    }
 }
 
 /// The two servers, and what to load them with.
 struct Bench<'o> {
     options: &'o Options,
+    door: Door,
     broker: Broker,
     bare: Bare,
     request: String,
@@ -61,13 +96,24 @@ struct Bench<'o> {
 
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
     printer::line("cached issue: broker and bare axum route on core 0, load on core 1, 64 connections")?;
+    let mut verdicts = Vec::new();
+    for door in options.door.map_or(vec![Door::V1, Door::Oauth], |door| vec![door]) {
+        verdicts.extend(at(door, options).await?);
+    }
+    printer::verdicts(&verdicts)?;
+    Ok(())
+}
+
+/// Measures one door.
+async fn at(door: Door, options: &Options) -> Outcome<[Verdict; 3]> {
+    printer::line(&format!("\nat {}", door.path()))?;
     let upstream = Upstream::start().await?;
     let broker = Broker::start(&upstream).await?;
-    let request = broker.token_request();
-    let answer = answer(broker.endpoint, request.clone()).await?;
+    let request = broker.token_request(door.path(), door.form());
+    let answer = answer(door, broker.endpoint, request.clone()).await?;
     let bare = Bare::start(&answer).await?;
     let audited = audited(&broker, 1).await?;
-    let mut bench = Bench { options, broker, bare, request, answer, audited };
+    let mut bench = Bench { options, door, broker, bare, request, answer, audited };
 
     printer::head("closed loop: the most requests a second")?;
     let closed = bench.alternate(Load::Closed, saturated).await?;
@@ -82,17 +128,17 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
 
     let p50 = |report: &Report| report.latency.p50.as_secs_f64();
     let p99 = |report: &Report| report.latency.p99.as_secs_f64();
-    let at_rate = |quantile| format!("cached issue, open loop {quantile} at {per_second}/s");
-    printer::verdicts(&[
+    let name = format!("cached issue at {}", door.path());
+    let at_rate = |quantile| format!("{name}, open loop {quantile} at {per_second}/s");
+    Ok([
         Verdict {
-            name: "cached issue".into(),
+            name: name.clone(),
             measured: closed.ratio(|report| report.per_second),
             bound: Bound::AtLeast(0.80),
         },
         Verdict { name: at_rate("p50"), measured: open.ratio(p50), bound: Bound::AtMost(1.1) },
         Verdict { name: at_rate("p99"), measured: open.ratio(p99), bound: Bound::AtMost(1.5) },
-    ])?;
-    Ok(())
+    ])
 }
 
 impl Bench<'_> {
@@ -105,7 +151,8 @@ impl Bench<'_> {
         // The bare route's body never changes; the broker's names a token and its figures.
         let (body, length) = (&self.answer.body, self.answer.body.len());
         let bare_job = self.job(self.bare.endpoint, load, length..=length, body);
-        let broker_job = self.job(self.broker.endpoint, load, length - DIGITS..=length + DIGITS, TOKEN);
+        let broker_job =
+            self.job(self.broker.endpoint, load, length - DIGITS..=length + DIGITS, self.door.token());
         let mut pairs = Pairs::default();
         for _ in 0..self.options.repetitions * PATIENCE {
             let bare = generate(&bare_job).await?;
@@ -186,7 +233,7 @@ async fn audited(broker: &Broker, responses: u64) -> Outcome<u64> {
 }
 
 /// The broker's answer to one `request`, for the bare route to copy.
-async fn answer(broker: Endpoint, request: String) -> Outcome<Answer> {
+pub(crate) async fn answer(door: Door, broker: Endpoint, request: String) -> Outcome<Answer> {
     // Off this thread: the upstream that the broker mints at runs here.
     tokio::task::spawn_blocking(move || {
         let closing = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);
@@ -202,7 +249,7 @@ async fn answer(broker: Endpoint, request: String) -> Outcome<Answer> {
         let own = |name: &str| !matches!(name, "content-length" | "date" | "connection");
         let headers = headers(head).filter(|(name, _)| own(name));
         Ok(Answer {
-            path: PATH.to_owned(),
+            path: door.path().to_owned(),
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: String::from_utf8(body.to_vec())?,
         })
@@ -231,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_neither_by_falling_behind_nor_by_catching_up() {
-        let options = Options { seconds: 2, repetitions: 5, rate: 50_000 };
+        let options = Options { seconds: 2, repetitions: 5, rate: 50_000, door: None };
         for (per_second, kept) in [(50_000.0, true), (49_980.0, true), (49_900.0, false), (51_000.0, false)] {
             assert_eq!(kept_up(&pair(per_second), &options).is_ok(), kept, "{per_second}");
         }

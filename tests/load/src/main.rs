@@ -7,6 +7,7 @@ mod cached_issue;
 mod comparison;
 mod cores;
 mod generator;
+mod peers;
 mod printer;
 mod server;
 mod target;
@@ -32,8 +33,12 @@ struct Arguments {
 enum Command {
     /// The most cached tokens a second, and their latency at a fixed rate, against a bare axum route:
     /// starts the broker and the route on core 0, an upstream that mints and a load generator on core 1;
-    /// takes two minutes on an idle machine, and up to ten on one that does other things.
+    /// takes two minutes for each door on an idle machine, and up to ten on one that does other
+    /// things.
     CachedIssue(cached_issue::Options),
+    /// The same beside node oidc-provider and nginx: starts each of them on core 0, load on core 1; takes one
+    /// minute, and installs oidc-provider by npm if it is not there.
+    Peers(peers::Options),
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
     Bare,
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Outcome<()> {
     match command {
         Command::CachedIssue(options) => measure(cached_issue::run(&options)),
+        Command::Peers(options) => measure(peers::run(&options)),
         Command::Bare => {
             server::serve_bare(serde_json::from_reader(std::io::stdin().lock())?, printer::address)
         }

@@ -17,7 +17,7 @@ const APP: &str = "bench";
 const SECRET: &str = "vs_a-secret-of-a-usual-length-for-benchmarks-only";
 
 /// How long the broker may take to serve, to write its audit trail and to stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A running broker and its files.
 #[derive(Debug)]
@@ -82,13 +82,23 @@ rate = {{ per_second = 1000000, burst = 1000000 }}
         )
     }
 
-    /// The request that Valet's own client sends for a token.
-    pub(crate) fn token_request(&self) -> String {
+    /// The id and secret of its app.
+    pub(crate) fn credential() -> (String, String) {
+        (APP.to_owned(), SECRET.to_owned())
+    }
+
+    /// The request for a token, with a form unless that is empty.
+    pub(crate) fn token_request(&self, path: &str, form: &str) -> String {
         let credential = BASE64.encode(format!("{APP}:{SECRET}").as_bytes());
         let host = self.endpoint.address;
+        let content_type = match form {
+            "" => "",
+            _ => "content-type: application/x-www-form-urlencoded\r\n",
+        };
+        let length = form.len();
         format!(
-            "POST /v1/tokens HTTP/1.1\r\nauthorization: Basic {credential}\r\naccept: */*\r\n\
-             host: {host}\r\ncontent-length: 0\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nauthorization: Basic {credential}\r\naccept: */*\r\n{content_type}\
+             host: {host}\r\ncontent-length: {length}\r\n\r\n{form}"
         )
     }
 

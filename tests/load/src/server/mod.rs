@@ -2,6 +2,7 @@
 
 mod bare;
 mod broker;
+mod peer;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
     broker::{Broker, build as build_broker},
+    peer::Peer,
     upstream::Upstream,
 };
 
