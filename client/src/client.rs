@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use tracing::Instrument;
 
 use crate::{
-    ClientBuilder, Error, FileFailure, FileTranscription, Many, StatusChanges, Task, TaskId, Token,
+    ClientBuilder, Error, FileFailure, FileTranscription, Files, Many, StatusChanges, Task, TaskId, Token,
     Transcript, Transcription, TranscriptionRequest, Wait,
     api::Api,
     list::TaskList,
@@ -122,13 +122,25 @@ impl Client {
     /// # Errors
     /// If the task is not known any more, was canceled, or failed without results.
     pub async fn collect(&self, task: Task, urls: &[String]) -> Result<Transcription, Error> {
-        ended(&task)?;
-        let files = stream::iter(matched(&task, urls).into_iter().enumerate())
-            .map(|(index, (url, next))| self.read(index, url, task.id(), next))
-            .buffered(DOWNLOADS)
-            .collect()
-            .await;
+        let mut files: Vec<_> = self.results(&task, urls)?.collect().await;
+        files.sort_unstable_by_key(FileTranscription::index);
         Ok(Transcription { task, files })
+    }
+
+    /// Reads the transcripts of an ended task one by one, in no order; each has its place among `urls`.
+    ///
+    /// # Errors
+    /// If the task is not known any more, was canceled, or failed without results.
+    pub fn results(&self, task: &Task, urls: &[String]) -> Result<Files, Error> {
+        ended(task)?;
+        let (client, id) = (self.clone(), task.id().clone());
+        let files = stream::iter(matched(task, urls).into_iter().enumerate())
+            .map(move |(index, (url, next))| {
+                let (client, id) = (client.clone(), id.clone());
+                async move { client.read(index, url, &id, next).await }
+            })
+            .buffer_unordered(DOWNLOADS);
+        Ok(Files(Box::pin(files)))
     }
 
     /// Reads the transcript of one file, or tells why there is none.

@@ -11,6 +11,7 @@ pub mod blocking;
 mod builder;
 mod client;
 mod error;
+pub mod format;
 mod http;
 mod list;
 mod long_polls;

@@ -99,9 +99,9 @@ impl IntoFuture for Many {
     }
 }
 
-/// The results of many recordings as they come.
+/// The results of recordings as they come.
 #[must_use = "a stream does nothing until it is polled"]
-pub struct Files(Pin<Box<dyn Stream<Item = FileTranscription> + Send>>);
+pub struct Files(pub(crate) Pin<Box<dyn Stream<Item = FileTranscription> + Send>>);
 
 impl Stream for Files {
     type Item = FileTranscription;

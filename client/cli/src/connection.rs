@@ -1,41 +1,67 @@
-//! From flags and environment to a client. The secrets pass through here, and are never shown.
+//! From flags, environment and files to a client. The secrets pass through here, and are never shown.
 
 use std::{fs::File, io::Read, path::Path};
 
 use valet_client::{AppCredential, Client};
 
-use crate::{arguments::ConnectionArguments, exit::Failure};
+use crate::{
+    arguments::ConnectionArguments,
+    credential::{MAX_SECRET, Stored},
+    exit::Failure,
+};
 
 const DEFAULT_KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
-/// No secret is longer than this.
-const MAX_SECRET: u64 = 64 << 10;
 
 /// The value of an environment variable.
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// A client as the flags say, or else the environment.
-pub(crate) fn connect(
-    arguments: &ConnectionArguments,
-    environment: Environment<'_>,
-) -> Result<Client, Failure> {
-    let builder = Client::builder();
-    let builder = if let Some(base_url) = &arguments.base_url {
+/// Who tokens are asked of, with all that it takes.
+pub(crate) enum Connection {
+    Broker { url: String, app: String, secret: String },
+    Service { base_url: String, key: String },
+}
+
+impl Connection {
+    /// What the flags say, or else the environment, or else what was stored.
+    pub(crate) fn resolve(
+        arguments: &ConnectionArguments,
+        environment: Environment<'_>,
+        stored: Option<Stored>,
+    ) -> Result<Self, Failure> {
+        let Some(base_url) = &arguments.base_url else { return broker(arguments, environment, stored) };
         let variable = arguments.api_key_env.as_deref().unwrap_or(DEFAULT_KEY_VARIABLE);
         let key = present(environment(variable)).ok_or_else(|| {
             Failure::usage(format!("{variable} is not set: it holds the API key that goes with --base-url"))
         })?;
-        builder.api_key(base_url, key)?
-    } else {
-        let (url, credential) = broker(arguments, environment)?;
-        builder.broker(&url, credential)?
-    };
-    Ok(builder.build()?)
+        Ok(Self::Service { base_url: base_url.clone(), key })
+    }
+
+    /// A client for it.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let builder = Client::builder();
+        let builder = match self {
+            Self::Broker { url, app, secret } => {
+                builder.broker(url, AppCredential::new(app, secret.as_str()))?
+            }
+            Self::Service { base_url, key } => builder.api_key(base_url, key.as_str())?,
+        };
+        Ok(builder.build()?)
+    }
+
+    /// Its name in journals, without any secret.
+    pub(crate) fn service(&self) -> String {
+        match self {
+            Self::Broker { url, app, .. } => format!("{} as {app}", url.trim_end_matches('/')),
+            Self::Service { base_url, .. } => base_url.trim_end_matches('/').to_owned(),
+        }
+    }
 }
 
 fn broker(
     arguments: &ConnectionArguments,
     environment: Environment<'_>,
-) -> Result<(String, AppCredential), Failure> {
+    stored: Option<Stored>,
+) -> Result<Connection, Failure> {
     if arguments.api_key_env.is_some() {
         return Err(Failure::usage("--api-key-env goes with --base-url: a broker takes no API key"));
     }
@@ -43,13 +69,25 @@ fn broker(
         Some(path) => Some(secret_in(path)?),
         None => present(environment("VALET_SECRET")),
     };
-    match (present(arguments.url.clone()), present(arguments.app.clone()), secret) {
-        (Some(url), Some(app), Some(secret)) => Ok((url, AppCredential::new(app, secret))),
+    let (mut url, mut app) = (present(arguments.url.clone()), present(arguments.app.clone()));
+    // A stored secret is shown to nobody but the broker that it was stored for.
+    let fits = |stored: &Stored| {
+        url.as_ref().is_none_or(|url| *url == stored.url) && app.as_ref().is_none_or(|app| *app == stored.app)
+    };
+    let secret = match (secret, stored.filter(fits)) {
+        (None, Some(stored)) => {
+            (url, app) = (Some(stored.url), Some(stored.app));
+            Some(stored.secret)
+        }
+        (secret, _) => secret,
+    };
+    match (url, app, secret) {
+        (Some(url), Some(app), Some(secret)) => Ok(Connection::Broker { url, app, secret }),
         (url, app, secret) => {
             let missing = [
                 (url.is_none(), "the broker's URL (--url or VALET_URL)"),
                 (app.is_none(), "the app's id (--app or VALET_APP)"),
-                (secret.is_none(), "the app's secret (VALET_SECRET or --secret-file)"),
+                (secret.is_none(), "the app's secret (VALET_SECRET, --secret-file or `valet login`)"),
             ];
             let missing: Vec<_> =
                 missing.into_iter().filter_map(|(is_missing, what)| is_missing.then_some(what)).collect();
@@ -75,7 +113,7 @@ fn secret_in(path: &Path) -> Result<String, Failure> {
 }
 
 /// Without the line end that a file or a careless `export` adds.
-fn present(text: Option<String>) -> Option<String> {
+pub(crate) fn present(text: Option<String>) -> Option<String> {
     text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -102,7 +140,29 @@ mod tests {
 
     fn connected(arguments: &ConnectionArguments, variables: &[(&str, &str)]) -> Result<Client, Failure> {
         let value = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        connect(arguments, &value)
+        Connection::resolve(arguments, &value, None)?.client()
+    }
+
+    #[test]
+    fn a_stored_secret_is_for_its_own_broker_and_app_alone() {
+        let stored = || {
+            let (url, app) = ("https://valet.example.com".into(), "acme".into());
+            Some(Stored { url, app, secret: SECRET.into() })
+        };
+        let resolved = |arguments: &ConnectionArguments| Connection::resolve(arguments, &|_| None, stored());
+        let service = "https://valet.example.com as acme";
+        assert_eq!(resolved(&ConnectionArguments::default()).ok().unwrap().service(), service);
+        assert_eq!(resolved(&at_a_broker()).ok().unwrap().service(), service);
+        for other in [
+            ConnectionArguments { url: Some("https://other.example.com".into()), ..at_a_broker() },
+            ConnectionArguments { app: Some("other".into()), ..at_a_broker() },
+        ] {
+            let failure = resolved(&other).err().expect("the secret is not for it");
+            assert!(failure.to_string().contains("VALET_SECRET"), "{failure}");
+        }
+        let said = |name: &str| (name == "VALET_SECRET").then(|| "said".to_owned());
+        let connection = Connection::resolve(&at_a_broker(), &said, stored()).ok().unwrap();
+        assert!(matches!(connection, Connection::Broker { secret, .. } if secret == "said"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use valet_client::{Error, Kind};
+use valet_client::{Error, Kind, TaskId};
 
 /// How a command ended; its number is the process's exit code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Partial = 5,
     Failed = 6,
     Deadline = 7,
+    /// A submit of which nobody knows whether it arrived.
+    Undecided = 8,
     /// 128 and the number of SIGINT, as shells have it.
     Interrupted = 130,
 }
@@ -32,6 +34,7 @@ impl From<Kind> for Exit {
             Kind::Credentials => Self::Credentials,
             Kind::InvalidRequest | Kind::Refused | Kind::UnknownTask => Self::Refused,
             Kind::Deadline => Self::Deadline,
+            Kind::Ambiguous => Self::Undecided,
             _ => Self::Failed,
         }
     }
@@ -59,7 +62,25 @@ impl Failure {
     /// The deadline came before a task was even submitted.
     pub(crate) fn too_late() -> Self {
         let message = "not submitted: the deadline had passed".into();
-        Self { exit: Exit::Deadline, code: "Deadline".into(), message, advice: None }
+        let advice = Some("Run the same command again, or `valet resume`.");
+        Self { exit: Exit::Deadline, code: "Deadline".into(), message, advice }
+    }
+
+    /// Nobody knows whether a recording was submitted.
+    pub(crate) fn undecided() -> Self {
+        let message = "it may or may not have been submitted, and no such task is found".into();
+        let advice = Some(
+            "Look again later with the same command, or submit it again with --submit-again: if it was \
+             submitted after all, it is billed twice.",
+        );
+        Self { exit: Exit::Undecided, code: "Undecided".into(), message, advice }
+    }
+
+    /// A recording was paid for, and its transcript is gone.
+    pub(crate) fn lost(task: &TaskId) -> Self {
+        let message = format!("it was submitted as task {task}, which the service does not know any more");
+        let advice = Some("Tasks are kept for 24 hours. Do it again, and pay again, with --again.");
+        Self { exit: Exit::Refused, code: "Lost".into(), message, advice }
     }
 }
 
@@ -82,16 +103,18 @@ fn advice(kind: Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::Configuration => "See `valet --help`, \"Where tokens come from\".",
         Kind::Credentials => {
-            "Check VALET_APP and VALET_SECRET (or --secret-file), or the API key; ask the operator of the \
-             broker if they are right."
+            "Check VALET_APP and VALET_SECRET (or --secret-file, or `valet login`), or the API key; ask the \
+             operator of the broker if they are right."
         }
         Kind::Throttled => "Try again in a minute, or with fewer requests at a time.",
         Kind::Unavailable | Kind::Lost => "Try again later; nothing is wrong with the request.",
         Kind::Unreachable => "Check the URL, the network and the proxy, then try again.",
-        Kind::Ambiguous => "Look at the service's console before you send it again.",
+        Kind::Ambiguous => "Run the same command again: it looks for the task before it submits anything.",
         Kind::Malformed => "Check that the URL is that of a Valet broker, or of DashScope up to /api/v1.",
         Kind::UnknownTask => "Check the id and the account; tasks are kept for 24 hours.",
-        Kind::Deadline => "Wait for it again with `valet task ID --wait --transcripts`.",
+        Kind::Deadline => {
+            "Run the same command again, or `valet resume`; of one task, `valet task ID --wait`."
+        }
         // What the message says is all there is to know.
         _ => return None,
     })

@@ -213,11 +213,14 @@ impl TranscriptionRequest {
         self.body().map(|_| ())
     }
 
-    /// Checks every documented rule, and gives the body to send.
+    /// Checks every documented rule, and gives the body that is sent.
     ///
     /// `parameters` is always there, even empty: without it the workspace hosts accept the submit and
     /// fail the task later (*Fun-ASR recording, RESTful API*).
-    pub(crate) fn body(&self) -> Result<Value, Error> {
+    ///
+    /// # Errors
+    /// [`Kind::InvalidRequest`](crate::Kind::InvalidRequest), naming the field.
+    pub fn body(&self) -> Result<Value, Error> {
         let urls = self.checked_urls()?;
         self.check_parameters()?;
         let Ok(Value::Object(mut parameters)) = serde_json::to_value(&self.parameters) else {

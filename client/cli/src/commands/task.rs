@@ -1,14 +1,18 @@
 //! `valet task ID`: how far a task is, and its transcripts once it has ended.
 
+use std::collections::HashSet;
+
+use futures_util::StreamExt;
 use valet_client::{Client, Status, Task, TaskId, task::Subtask};
 
 use crate::{
     arguments::TaskArguments,
     exit::{Exit, Failure},
-    output::Output,
+    output::{Entry, Outcome, Output},
     printer::{Sink, legible},
     progress::Progress,
-    tally::{Run, Tally},
+    source::Source,
+    transcribe::{self, tally::Tally},
 };
 
 pub(crate) async fn run(
@@ -18,7 +22,6 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let id = TaskId::from(arguments.id.as_str());
     let task = if arguments.wait {
-        progress.starting();
         progress.begun(&id, 0);
         let mut wait = client.wait(&id).on_progress(|task| progress.looked(task));
         if let Some(limit) = arguments.deadline {
@@ -29,11 +32,10 @@ pub(crate) async fn run(
         client.fetch(&id).await?
     };
     if arguments.transcripts {
-        return transcripts(client, task, arguments, progress).await;
+        return transcripts(client, &task, arguments, progress).await;
     }
-    let mut sink = Sink::open(arguments.output.out.as_deref())?;
     progress.aside(|| {
-        sink.write(|to| {
+        Sink::stdout().write(|to| {
             if !arguments.json {
                 return to.write_all(told(&task).as_bytes());
             }
@@ -46,17 +48,37 @@ pub(crate) async fn run(
 
 async fn transcripts(
     client: &Client,
-    task: Task,
+    task: &Task,
     arguments: &TaskArguments,
     progress: &Progress,
 ) -> Result<Exit, Failure> {
     let urls: Vec<String> = task.results().iter().map(|subtask| subtask.file_url.clone()).collect();
-    let mut output = Output::open(&arguments.output, urls.len())?;
-    let id = Some(task.id().clone());
-    let transcription = client.collect(task, &urls).await?;
+    let sources: Vec<Source> = urls.iter().map(|url| Source::from_key(url.clone())).collect();
+    let layout = transcribe::layout(&arguments.output)?;
+    let files = transcribe::new_files(&sources, &layout, arguments.output.name.as_ref());
+    let mut results = client.results(task, &urls)?;
+    let mut output = Output::open(&layout, files, HashSet::new())?;
     let mut tally = Tally::default();
-    tally.note(progress, &mut output, &urls, &Run { id, outcome: Ok(transcription) })?;
+    while let Some(file) = results.next().await {
+        let (place, url) = (file.index(), file.url());
+        let outcome = match file.transcript() {
+            Ok(transcript) => Outcome::Transcript(transcript),
+            Err(failure) => Outcome::from(failure),
+        };
+        match &outcome {
+            Outcome::Transcript(_) => tally.transcript(),
+            Outcome::Failure { code, message } => {
+                tally.failed();
+                progress.failed(&sources[place], code, message);
+            }
+        }
+        let entry = Entry { url, task_id: Some(task.id()), outcome };
+        for place in progress.aside(|| output.put(place, &entry))? {
+            progress.written(&sources[place], output.files(place));
+        }
+    }
     output.end()?;
+    progress.settled(task.id());
     Ok(tally.exit())
 }
 

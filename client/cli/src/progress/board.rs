@@ -1,0 +1,125 @@
+//! The tasks of a run, as they were last seen.
+
+use std::fmt::Write;
+
+use valet_client::{Status, Task, TaskId};
+
+#[derive(Default)]
+pub(super) struct Board {
+    tasks: Vec<Row>,
+    /// Recordings of the run, those of tasks that have not begun too.
+    planned: usize,
+}
+
+struct Row {
+    id: TaskId,
+    status: Status,
+    recordings: usize,
+    done: usize,
+    settled: bool,
+}
+
+impl Board {
+    /// A run of so many recordings begins.
+    pub(super) fn planned(&mut self, recordings: usize) {
+        self.planned += recordings;
+    }
+
+    pub(super) fn begun(&mut self, id: &TaskId, recordings: usize) {
+        self.tasks.push(Row { id: id.clone(), status: Status::Pending, recordings, done: 0, settled: false });
+    }
+
+    /// Takes a look at a task in: how many of its recordings are done, of how many.
+    pub(super) fn note(&mut self, task: &Task) -> (usize, usize) {
+        let Some(row) = self.tasks.iter_mut().find(|row| row.id == *task.id()) else { return (0, 0) };
+        row.status = task.status().clone();
+        if let Some(metrics) = &task.output.task_metrics {
+            let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+            row.recordings = row.recordings.max(count(metrics.total));
+            row.done = count(metrics.succeeded.saturating_add(metrics.failed)).min(row.recordings);
+        }
+        if row.status.is_final() {
+            row.done = row.recordings;
+        }
+        (row.done, row.recordings)
+    }
+
+    pub(super) fn settled(&mut self, id: &TaskId) {
+        self.tasks.iter_mut().filter(|row| row.id == *id).for_each(|row| row.settled = true);
+    }
+
+    pub(super) fn unsettled(&self) -> Vec<TaskId> {
+        self.tasks.iter().filter(|row| !row.settled).map(|row| row.id.clone()).collect()
+    }
+
+    /// Recordings that are done, and all of them.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let begun: usize = self.tasks.iter().map(|row| row.recordings).sum();
+        (self.tasks.iter().map(|row| row.done).sum(), self.planned.max(begun))
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let mut summary = match self.tasks.as_slice() {
+            [] => return String::new(),
+            [row] => format!("task {}: {}", row.id, row.status.as_str().to_lowercase()),
+            rows => {
+                let ended = rows.iter().filter(|row| row.status.is_final()).count();
+                let running = rows.iter().filter(|row| row.status == Status::Running).count();
+                format!("{} tasks: {ended} ended, {running} running", rows.len())
+            }
+        };
+        let (done, recordings) = self.counts();
+        if recordings > 1 {
+            write!(summary, ", {done} of {recordings} recordings done").expect("a string takes all");
+        }
+        summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn task(id: &str, status: &str, metrics: Option<Value>) -> Task {
+        let mut answer = json!({ "output": { "task_id": id, "task_status": status } });
+        if let Some(metrics) = metrics {
+            answer["output"]["task_metrics"] = metrics;
+        }
+        serde_json::from_value(answer).unwrap()
+    }
+
+    #[test]
+    fn one_task_is_named_and_several_are_counted() {
+        let mut board = Board::default();
+        board.begun(&"t-1".into(), 1);
+        assert_eq!(board.summary(), "task t-1: pending");
+        board.begun(&"t-2".into(), 3);
+        board.note(&task("t-1", "SUCCEEDED", None));
+        let metrics = json!({ "TOTAL": 3, "SUCCEEDED": 1, "FAILED": 1 });
+        assert_eq!(board.note(&task("t-2", "RUNNING", Some(metrics))), (2, 3));
+        assert_eq!(board.summary(), "2 tasks: 1 ended, 1 running, 3 of 4 recordings done");
+        board.settled(&"t-1".into());
+        assert_eq!(board.unsettled(), ["t-2".into()]);
+    }
+
+    #[test]
+    fn recordings_that_are_not_submitted_yet_count() {
+        let mut board = Board::default();
+        board.planned(250);
+        board.begun(&"t-1".into(), 100);
+        assert_eq!(board.summary(), "task t-1: pending, 0 of 250 recordings done");
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_do_no_harm() {
+        let mut board = Board::default();
+        board.begun(&"t-1".into(), 2);
+        let metrics = json!({ "TOTAL": 1, "SUCCEEDED": u32::MAX, "FAILED": u32::MAX });
+        board.note(&task("t-1", "RUNNING", Some(metrics)));
+        assert_eq!(board.summary(), "task t-1: running, 2 of 2 recordings done");
+        board.note(&task("another", "RUNNING", None));
+        assert_eq!(board.unsettled().len(), 1);
+    }
+}

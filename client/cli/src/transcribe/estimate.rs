@@ -1,0 +1,89 @@
+//! `--dry-run`: what would be submitted, and what it would cost.
+
+use std::time::Duration;
+
+use super::{
+    plan::{Group, Plan},
+    request::request,
+};
+use crate::{
+    exit::{Exit, Failure},
+    journal::Subject,
+    printer::{Sink, tell},
+    source::Source,
+};
+
+/// What a second of speech costs, in USD (*Fun-ASR recording*).
+pub(crate) const PRICE: f64 = 0.000_035;
+
+/// Prints the requests to standard output, one a line, and tells the estimate.
+pub(super) fn tell_of(
+    subject: &Subject,
+    sources: &[Source],
+    plan: &Plan,
+    length: Option<Duration>,
+    price: f64,
+) -> Result<Exit, Failure> {
+    let mut sink = Sink::stdout();
+    let mut recordings = 0;
+    for group in &plan.groups {
+        let Group::New(places) = group else { continue };
+        recordings += places.len();
+        let urls: Vec<String> = places.iter().map(|&place| sources[place].key().to_owned()).collect();
+        let is_local = places.iter().any(|&place| sources[place].path().is_some());
+        let mut body = if is_local {
+            // The request names what the storage will call it.
+            let mut body = request(subject, &["https://example.com".into()], &[]).body()?;
+            body["input"]["file_urls"] = urls.into();
+            body
+        } else {
+            request(subject, &urls, &[]).body()?
+        };
+        sink.write(|to| writeln!(to, "{}", body.take()))?;
+    }
+    let channels = subject.parameters.get("channel_id").and_then(|channels| channels.as_array());
+    let channels = channels.map_or(1, Vec::len);
+    tell(&estimate(recordings, sources.len() - recordings, channels, length, price));
+    Ok(Exit::Done)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate, of counts far below 2^52")]
+fn estimate(
+    recordings: usize,
+    known: usize,
+    channels: usize,
+    length: Option<Duration>,
+    price: f64,
+) -> String {
+    let an_hour = price * 3600.0;
+    let cost = match length {
+        Some(length) => {
+            let seconds = length.as_secs_f64() * (recordings * channels) as f64;
+            format!(
+                "at most {:.2} USD, if each is {} s of nothing but speech on {channels} channel(s)",
+                seconds * price,
+                length.as_secs()
+            )
+        }
+        None => format!(
+            "{an_hour:.4} USD for each hour of speech on each of {channels} channel(s); how long they are is not \
+             known, say it with --audio-length"
+        ),
+    };
+    format!(
+        "{recordings} recordings would be submitted, {known} need not be. Estimated cost: {cost}. Nothing was sent."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_is_that_of_all_recordings_and_channels() {
+        let told = estimate(10, 0, 2, Some(Duration::from_secs(3600)), PRICE);
+        assert!(told.contains("at most 2.52 USD"), "{told}");
+        let unknown = estimate(10, 2, 1, None, PRICE);
+        assert!(unknown.contains("0.1260 USD for each hour") && unknown.contains("not known"), "{unknown}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The command line as it is run: the binary against a sandbox, over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+// What a run does, and what the next one finds.
+mod runs;
+// Runs that are killed at every step.
+mod crash;
+// The commands about tokens and tasks.
+mod account;
+
+// Where a run is cut off.
+mod cut;
+mod harness;
