@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io, iter,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -153,11 +153,18 @@ impl Stack {
             settings => settings.to_owned(),
         };
         let (mode, relay) = match &relay {
-            Some(state) => ("relay", format!("[relay]\nstate = {state:?}\n")),
+            Some(state) => ("relay", format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n")),
             None => ("direct", String::new()),
         };
+        // A relay token says where the relay is, so its address is chosen beforehand.
+        let (listen, config) = if mode == "relay" && !config.contains("public_url") {
+            let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            (address.to_string(), format!("public_url = \"http://{address}\"\n{config}"))
+        } else {
+            ("127.0.0.1:0".to_owned(), config)
+        };
         let config = format!(
-            "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
+            "listen = {listen:?}\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
              [audit]\n{audit}\n{relay}\
              [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{}]\n{upstream}\n\
              [apps.{APP}]\nmode = \"{mode}\"\nsecrets = [\"{}\"]\n{app}\n",

@@ -15,6 +15,7 @@ use crate::{
     http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     lifecycle::{Drained, Shutdown},
+    relay::Relay,
     reload::{self, Asked, Reload},
     request_id::RequestIds,
     site::Site,
@@ -109,8 +110,10 @@ impl Broker {
             clock: clock.clone(),
             metrics: IssueMetrics::register(&mut registry),
         };
+        let issue = Arc::new(issue);
         let doors = Doors {
-            issue: Arc::new(issue),
+            relay: Arc::new(Relay::new(issue.clone())?),
+            issue,
             bounds: config.bounds,
             readiness: Readiness::default(),
             request_ids,

@@ -126,6 +126,19 @@ impl Keyring {
         Signing { id: &key.id, key: &key.signing }
     }
 
+    /// The key to seal with, and its name.
+    #[must_use]
+    pub fn sealing(&self, now: Duration) -> ([u8; 4], [u8; 32]) {
+        let key = self.used(now);
+        (key.short_id(), key.sealing())
+    }
+
+    /// The key of a name that something was sealed with.
+    #[must_use]
+    pub fn sealing_by(&self, id: &[u8]) -> Option<[u8; 32]> {
+        self.keys.iter().find(|key| key.short_id() == id).map(Key::sealing)
+    }
+
     /// The keys that signatures are accepted of.
     #[must_use]
     pub fn public(&self) -> &KeySet {
@@ -198,6 +211,16 @@ impl Key {
         });
         let signing = EncodingKey::from_ed_der(pair.to_pkcs8().ok()?.as_ref());
         Some(Self { id, from, seed: SecretBox::new(Box::new(seed)), signing, jwk })
+    }
+
+    /// The first half of its name.
+    fn short_id(&self) -> [u8; 4] {
+        let bytes = HEXLOWER.decode(self.id.as_bytes()).expect("a name is hexadecimal");
+        bytes[..4].try_into().expect("a name has 8 bytes")
+    }
+
+    fn sealing(&self) -> [u8; 32] {
+        derived(self.seed.expose_secret(), "seal")
     }
 
     fn copy(&self) -> Self {

@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod lifecycle;
 pub mod net;
 pub mod policy;
+pub mod relay;
 pub mod relay_token;
 pub mod reload;
 pub mod request_id;

@@ -1,6 +1,11 @@
-//! Addresses: which of them are of the public Internet.
+//! Addresses: which of them are of the public Internet, and names that lead to those alone.
 
-use std::net::IpAddr;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Whether an address is one of the public Internet (IANA special-purpose address registries).
 #[must_use]
@@ -32,6 +37,25 @@ pub fn is_public(address: IpAddr) -> bool {
                 (0x2000..0x4000).contains(&a) && !special
             }
         },
+    }
+}
+
+/// Resolves names to addresses of the public Internet alone: it is the address that is connected to which
+/// is looked at, so that no name can lead inside after it was checked.
+#[derive(Debug)]
+pub struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if found.is_empty() {
+                let problem = "has no public address; which has to be allowed on purpose";
+                return Err(io::Error::other(problem).into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Site {
     pub issuer: String,
     /// What relay tokens are signed with; `None` if there is no relay.
     keyring: Option<Arc<Keyring>>,
+    private_hosts: bool,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
     /// How many proxies in front of the broker are trusted to say where requests come from.
@@ -48,6 +49,12 @@ pub struct Entry {
     pub limits: Arc<Limits>,
     /// Its tokens.
     pub tokens: Arc<AppTokens>,
+    /// The vendor account that its tasks are of.
+    pub account: Arc<str>,
+    /// Whether it is enabled.
+    pub is_enabled: bool,
+    /// Whether its results are for those alone who show their owner's token.
+    pub results_need_bearer: bool,
     /// Its last success bodies.
     pub prepared: Prepared,
     editions: Editions,
@@ -82,15 +89,16 @@ impl Site {
                 }
             });
         }
+        let account = |app: &config::App| config.upstreams[app.upstream].account.clone();
         let entry = |app: &config::App| match before.and_then(|before| before.find(&app.id)) {
             Some((old, entry)) => {
                 let kept = keeps_tokens(old, app)
                     && before.is_some_and(|before| {
                         same_place(before.upstreams[old.upstream].config(), &config.upstreams[app.upstream])
                     });
-                entry.next(app, kept)
+                entry.next(app, account(app), kept)
             }
-            None => Entry::new(app, now),
+            None => Entry::new(app, account(app), now),
         };
         let public_url = config.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
         Ok(Self {
@@ -99,6 +107,7 @@ impl Site {
             public_url: public_url.to_owned(),
             issuer: config.issuer(),
             keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
+            private_hosts: config.relay.as_ref().is_some_and(|relay| relay.private_hosts),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
             trusted_proxies: config.trusted_proxies,
@@ -143,31 +152,62 @@ impl Site {
         Some((&self.apps[index], &self.entries[index]))
     }
 
+    /// Whether recordings and results may lie on hosts that are not public.
+    #[must_use]
+    pub fn has_private_hosts(&self) -> bool {
+        self.private_hosts
+    }
+
+    /// The entry of the app called `id`.
+    #[must_use]
+    pub fn find_entry(&self, id: &str) -> Option<&Entry> {
+        self.find(id).map(|(_, entry)| entry)
+    }
+
+    /// The entry of an app.
+    #[must_use]
+    pub fn entry_of(&self, app: &identity::App) -> &Entry {
+        &self.entries[app.index]
+    }
+
     /// The entry of the caller's app.
     #[must_use]
     pub fn entry(&self, caller: &Caller<'_>) -> &Entry {
-        &self.entries[caller.app().index]
+        self.entry_of(caller.app())
     }
 }
 
 impl Entry {
-    fn new(app: &config::App, now: Instant) -> Self {
+    fn new(app: &config::App, account: Arc<str>, now: Instant) -> Self {
         let editions = Editions::default();
         let policy = Policy::new(app, editions.current());
         let tokens = AppTokens::new(app.id.clone(), policy.classes(), now);
         let (limits, tokens) = (Arc::new(Limits::new(now)), Arc::new(tokens));
-        Self { policy, limits, tokens, prepared: Default::default(), editions }
+        Self::of(app, account, policy, limits, tokens, editions)
     }
 
     /// The entry of the same app from the next site on. A limit takes its quota at each check, so what is
     /// used of it stays used.
-    fn next(&self, app: &config::App, keeps_tokens: bool) -> Self {
+    fn next(&self, app: &config::App, account: Arc<str>, keeps_tokens: bool) -> Self {
         let (limits, editions) = (self.limits.clone(), self.editions.clone());
         let edition = if keeps_tokens { self.policy.edition().clone() } else { editions.next() };
         let policy = Policy::new(app, edition);
         let tokens =
             if keeps_tokens { self.tokens.clone() } else { Arc::new(self.tokens.anew(policy.classes())) };
-        Self { policy, limits, tokens, prepared: Default::default(), editions }
+        Self::of(app, account, policy, limits, tokens, editions)
+    }
+
+    fn of(
+        app: &config::App,
+        account: Arc<str>,
+        policy: Policy,
+        limits: Arc<Limits>,
+        tokens: Arc<AppTokens>,
+        editions: Editions,
+    ) -> Self {
+        let (is_enabled, results_need_bearer) = (app.enabled, app.results_need_bearer);
+        let prepared = Prepared::default();
+        Self { policy, limits, tokens, account, is_enabled, results_need_bearer, prepared, editions }
     }
 }
 

@@ -43,6 +43,8 @@ mod oauth;
 mod refresh;
 /// Every refusal that a caller can bring about.
 mod refusals;
+/// The relay: tasks of one's own.
+mod relay;
 /// Relay tokens, and what ends them.
 mod relay_tokens;
 /// A changed configuration.

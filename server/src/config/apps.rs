@@ -57,6 +57,7 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
     let mode = fields.choice("mode", &modes).unwrap_or(Mode::Direct);
     let Proofs { secrets, keys, for_endpoint, subject_tokens, is_public } =
         identities::read(&mut fields, mode);
+    let results = fields.choice("results", &[("bearer", true), ("capability", false)]);
     let scope = relay::scope(&mut fields, mode == Mode::Relay, is_public);
     let upstream = upstream(&mut fields, upstreams);
     let lifetimes = lifetimes(&mut fields, classes);
@@ -76,6 +77,7 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
             subject_tokens: subject_tokens.clone(),
             mode,
             scope,
+            results_need_bearer: results.unwrap_or(is_public),
             upstream: upstream?,
             lifetimes: lifetimes?,
             sharing: sharing.unwrap_or(Sharing::App),

@@ -149,6 +149,8 @@ pub struct App {
     pub mode: Mode,
     /// What it may do at the relay.
     pub scope: Scope,
+    /// Whether its results at the relay are for those alone who show their owner's token.
+    pub results_need_bearer: bool,
     /// Which of [`Config::upstreams`] its tokens are for.
     pub upstream: usize,
     /// The classes of lifetime it may have, shortest first; the first is its usual one.
@@ -172,6 +174,8 @@ pub struct Relay {
     pub state: PathBuf,
     /// The keys that lie there; `None` before the first start.
     pub keys: Option<Arc<Keyring>>,
+    /// Whether recordings and results may lie on hosts that are not public: with the sandbox, that is.
+    pub private_hosts: bool,
 }
 
 /// What kind of token an app gets.
@@ -203,6 +207,8 @@ pub struct Scope {
     pub file_hosts: Option<Vec<String>>,
     /// The most URLs of one task.
     pub urls: u32,
+    /// The vocabularies that it may use.
+    pub vocabularies: Vec<String>,
 }
 
 /// Where public keys are.

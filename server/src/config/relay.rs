@@ -16,8 +16,9 @@ pub(super) fn read(mut fields: Fields<'_>) -> Option<Relay> {
     let state = fields.string("state").map(PathBuf::from);
     fields.require("state", "a folder of the broker's own, as \"/var/lib/valet\"");
     let keys = state.as_deref().and_then(|folder| keys(&fields, folder));
+    let private_hosts = fields.boolean("private_hosts").unwrap_or(false);
     fields.finish();
-    Some(Relay { state: state?, keys })
+    Some(Relay { state: state?, keys, private_hosts })
 }
 
 /// The keys in the folder; none before the first start.
@@ -47,11 +48,13 @@ pub(super) fn scope(fields: &mut Fields<'_>, is_relay: bool, is_public: bool) ->
         }
     }
     let urls = fields.integer("urls_per_task", 1..=MOST_URLS);
+    let vocabularies: Vec<_> = fields.strings("vocabularies").into_iter().map(|(_, id)| id).collect();
     if !is_relay {
         for (name, is_set) in [
             ("models", !models.is_empty()),
             ("file_hosts", !hosts.is_empty()),
             ("urls_per_task", urls.is_some()),
+            ("vocabularies", !vocabularies.is_empty()),
         ] {
             if is_set {
                 let message = "narrows nothing: a direct token may do all that its key may; only mode = \"relay\" keeps to it";
@@ -66,6 +69,7 @@ pub(super) fn scope(fields: &mut Fields<'_>, is_relay: bool, is_public: bool) ->
         models: if models.is_empty() { MODELS.map(str::to_owned).into() } else { models },
         file_hosts: (!hosts.is_empty()).then(|| hosts.into_iter().map(|(_, host)| host).collect()),
         urls: urls.unwrap_or(MOST_URLS),
+        vocabularies,
     }
 }
 

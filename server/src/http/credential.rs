@@ -34,6 +34,13 @@ pub(super) fn in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unide
     }
 }
 
+/// The bearer in the header, whatever it is; `None` without one, or with another scheme.
+pub(super) fn bearer_in_header(headers: &HeaderMap) -> Result<Option<String>, Unidentified> {
+    let malformed = Unidentified::Malformed("Authorization: must be \"Bearer …\"");
+    let bearer = only(headers, &malformed)?.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    Ok(bearer.map(|(_, bearer)| bearer.trim().to_owned()))
+}
+
 /// The id and secret of a client as OAuth has them: Basic, each encoded as in a form (RFC 6749 §2.3.1).
 pub(super) fn client_in_header(headers: &HeaderMap) -> Result<Option<Credential>, Unidentified> {
     let malformed = Unidentified::Malformed("Authorization: must be \"Basic …\"");

@@ -6,6 +6,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{Doors, Peer, body, credential, errors::Fault, fields::wrong, openapi};
@@ -88,6 +89,23 @@ fn lifetime(query: &str) -> Result<Option<u32>, Unreadable> {
 fn success(answer: &Answer<'_>) -> Vec<u8> {
     let body = TokenBody { token: answer.token, expires_at: answer.expires_at };
     serde_json::to_vec(&body).expect("plain fields serialize")
+}
+
+/// A refusal of the upstream's, told as it is.
+pub(super) fn repeated(
+    id: RequestId,
+    status: u16,
+    code: &str,
+    message: &str,
+    retry_after: Option<u64>,
+) -> Response<Full<Bytes>> {
+    let body = json!({ "code": code, "message": message, "request_id": id.to_string() });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = super::response(status, "application/json", id, Bytes::from(body.to_string()));
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 pub(super) fn refusal(id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {

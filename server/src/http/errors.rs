@@ -81,6 +81,20 @@ catalogue! {
         "Leave it out; the operator can set may_name_subject.";
     ORIGIN_NOT_ALLOWED: FORBIDDEN, "origin_not_allowed", "The app's requests come from other origins", "AccessDenied", "unauthorized_client",
         "Ask from one of the app's own pages; the operator lists them in origins.";
+    NOT_RELAYED: FORBIDDEN, "not_relayed", "The relay is not for this app", "AccessDenied", "unauthorized_client",
+        "Call DashScope itself, at the base_url that comes with the app's tokens; the operator can set mode = \"relay\".";
+    MODEL_NOT_ALLOWED: FORBIDDEN, "model_not_allowed", "The app may not use this model", "Model.AccessDenied", "invalid_scope",
+        "Use one that the message names; the operator lists them in models.";
+    TOO_MANY_URLS: BAD_REQUEST, "too_many_urls", "The task has more recordings than the app may have", "InvalidParameter", "invalid_scope",
+        "Split it; the operator can raise urls_per_task.";
+    HOST_NOT_ALLOWED: FORBIDDEN, "host_not_allowed", "The recordings lie on another host than the app's may", "AccessDenied", "invalid_scope",
+        "Put them where the app's recordings lie; the operator lists the hosts in file_hosts.";
+    VOCABULARY_NOT_ALLOWED: FORBIDDEN, "vocabulary_not_allowed", "The app may not use this vocabulary", "AccessDenied", "invalid_scope",
+        "Leave it out; the operator lists them in vocabularies.";
+    OUTCOME_UNKNOWN: CONFLICT, "outcome_unknown", "The task was sent, and nobody knows whether it arrived", "SubmitOutcomeUnknown", "invalid_request",
+        "Do not send it again blindly: it may run, and be paid for. Look into the list of tasks first.";
+    NO_RESULT: NOT_FOUND, "no_result", "There is no such result, or not any more", "NotFound", "invalid_request",
+        "Query the task again: each query names its results anew, for ten minutes.";
     UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter", "invalid_scope",
         "Ask for \"transcribe\", or leave it out.";
     RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "A limit is reached", "Throttling.RateQuota", "temporarily_unavailable",
@@ -146,6 +160,11 @@ impl From<&Refusal> for Fault {
                     Denial::SubjectNotAllowed => (&SUBJECT_NOT_ALLOWED, "subject"),
                     Denial::OriginNotAllowed => (&ORIGIN_NOT_ALLOWED, "Origin"),
                     Denial::UnknownScope => (&UNKNOWN_SCOPE, "scope"),
+                    Denial::NotRelayed => (&NOT_RELAYED, "Authorization"),
+                    Denial::ModelNotAllowed { .. } => (&MODEL_NOT_ALLOWED, "model"),
+                    Denial::TooManyUrls { .. } => (&TOO_MANY_URLS, "input.file_urls"),
+                    Denial::HostNotAllowed { .. } => (&HOST_NOT_ALLOWED, "input.file_urls"),
+                    Denial::VocabularyNotAllowed => (&VOCABULARY_NOT_ALLOWED, "parameters.vocabulary_id"),
                 };
                 Self { field: Some(field.to_owned()), ..Self::of(entry, denial) }
             }

@@ -15,6 +15,7 @@ mod metrics;
 mod oauth;
 mod openapi;
 mod patience;
+mod relay;
 mod revoke;
 mod tls;
 mod v1;
@@ -49,6 +50,7 @@ use crate::{
     audit::Door,
     config::Bounds,
     issue::{self, Arrival, Ask, Issue, Issued, Refusal},
+    relay::Relay,
     request_id::{RequestId, RequestIds},
     site::Form,
 };
@@ -58,6 +60,8 @@ use crate::{
 pub struct Doors {
     /// The use case behind them.
     pub issue: Arc<Issue>,
+    /// The relay.
+    pub relay: Arc<Relay>,
     /// What a body may cost.
     pub bounds: Bounds,
     /// Whether the broker takes requests.
@@ -79,6 +83,7 @@ impl Routes {
     pub fn new(doors: Arc<Doors>) -> Self {
         let (pages, _) = pages().split_for_parts();
         let rest = pages
+            .merge(relay::routes())
             .route("/v1/tokens", any(only_post))
             .route("/api/v1/tokens", any(only_post))
             .route("/oauth/token", any(only_post))

@@ -171,7 +171,17 @@ fn refusals(
     status: impl Fn(&Entry) -> StatusCode,
 ) -> BTreeMap<String, RefOr<Documented>> {
     let mut by_status: BTreeMap<StatusCode, Vec<&Entry>> = BTreeMap::new();
-    let no_route = [errors::NOT_FOUND.code, errors::METHOD_NOT_ALLOWED.code];
+    let no_route = [
+        errors::NOT_FOUND.code,
+        errors::METHOD_NOT_ALLOWED.code,
+        errors::NOT_RELAYED.code,
+        errors::MODEL_NOT_ALLOWED.code,
+        errors::TOO_MANY_URLS.code,
+        errors::HOST_NOT_ALLOWED.code,
+        errors::VOCABULARY_NOT_ALLOWED.code,
+        errors::OUTCOME_UNKNOWN.code,
+        errors::NO_RESULT.code,
+    ];
     for entry in errors::CATALOGUE {
         if !no_route.contains(&entry.code) && !not_here.contains(&entry.code) {
             by_status.entry(status(entry)).or_default().push(entry);

@@ -1,20 +1,15 @@
 //! Public keys that an issuer publishes: fetched with guards, ahead of their age, kept through an outage.
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use reqwest::{
-    Client,
-    dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
-};
+use reqwest::{Client, redirect};
 use valet_clock::{ClockExt, SharedClock};
 
-use crate::{config::JwksUrl, jwt::KeySet, net::is_public};
+use crate::{config::JwksUrl, jwt::KeySet, net::PublicOnly};
 
 /// A set of a few keys has a few kilobytes.
 const LARGEST: usize = 256 << 10;
@@ -167,25 +162,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
-}
-
-/// Resolves names to addresses of the public Internet alone: it is the address that is connected to which
-/// is looked at, so that no name can lead inside after it was checked.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if found.is_empty() {
-                let problem =
-                    "has no public address; set jwks_allow_private = true if that is as it should be";
-                return Err(io::Error::other(problem).into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use valet_pacing::Quota;
 use crate::{
     config::{self, Lifetime, Mode, Quotas, Scope, Sharing},
     identity::{Caller, Subject},
+    relay_token::Claims,
 };
 
 /// The one scope there is.
@@ -204,10 +205,40 @@ pub struct UpstreamUse {
 }
 
 impl UpstreamUse {
+    /// The same use, by another token than the one of this SHA-256.
+    #[must_use]
+    pub fn without(self, sha256: [u8; 32]) -> Self {
+        Self { rejected: Some(sha256), ..self }
+    }
+
     /// The edition of the policy that it was granted under.
     #[must_use]
     pub fn edition(&self) -> &Edition {
         &self.edition
+    }
+}
+
+/// What is submitted, as far as the policy has a say in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Submitted<'s> {
+    /// The model.
+    pub model: &'s str,
+    /// The host of each URL, in lower case.
+    pub hosts: &'s [String],
+    /// The vocabulary, if there is one.
+    pub vocabulary: Option<&'s str>,
+}
+
+/// The right to call the upstream for a caller of the relay; only [`Policy::permit`] and [`Policy::access`] make
+/// one.
+#[derive(Debug)]
+pub struct Permit(UpstreamUse);
+
+impl Permit {
+    /// What may be had of the upstream.
+    #[must_use]
+    pub fn into_upstream_use(self) -> UpstreamUse {
+        self.0
     }
 }
 
@@ -232,6 +263,30 @@ pub enum Denial {
     /// The app's requests come from certain web origins, and this one does not.
     #[error("Origin: is missing, or none of this app's")]
     OriginNotAllowed,
+    /// The app has direct tokens: the relay is not for it.
+    #[error("this app has direct tokens, which work at the upstream itself")]
+    NotRelayed,
+    /// The app may not use the model.
+    #[error("model: this app may use {}", .allowed.join(", "))]
+    ModelNotAllowed {
+        /// What it may use.
+        allowed: Vec<String>,
+    },
+    /// There are more URLs than the app may have in a task.
+    #[error("input.file_urls: this app may have {max} in a task")]
+    TooManyUrls {
+        /// How many it may have.
+        max: u32,
+    },
+    /// A recording lies elsewhere than the app's may.
+    #[error("input.file_urls[{index}]: this app's recordings lie on other hosts")]
+    HostNotAllowed {
+        /// Which of them.
+        index: usize,
+    },
+    /// The app may not use the vocabulary.
+    #[error("parameters.vocabulary_id: is none of this app's")]
+    VocabularyNotAllowed,
     /// There is one scope, and it is another.
     #[error("scope: the only scope is \"{SCOPE}\"")]
     UnknownScope,
@@ -246,6 +301,11 @@ impl Denial {
             Self::MinTtlTooLong { .. } => "min_ttl_too_long",
             Self::SubjectNotAllowed => "subject_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotRelayed => "not_relayed",
+            Self::ModelNotAllowed { .. } => "model_not_allowed",
+            Self::TooManyUrls { .. } => "too_many_urls",
+            Self::HostNotAllowed { .. } => "host_not_allowed",
+            Self::VocabularyNotAllowed => "vocabulary_not_allowed",
             Self::UnknownScope => "invalid_scope",
         }
     }
@@ -329,6 +389,58 @@ impl Policy {
         Ok(Grant { caller, subject, quotas: self.quotas, granted })
     }
 
+    /// Decides whether a task may be submitted: both by what the policy is now and by what the `token` says, if
+    /// there is one, which may be less.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn permit(&self, token: Option<&Claims>, submitted: Submitted<'_>) -> Result<Permit, Denial> {
+        self.within(&self.scope, submitted)?;
+        if let Some(Claims { models, file_hosts, urls, .. }) = token {
+            let scope = Scope {
+                models: models.clone(),
+                file_hosts: file_hosts.clone(),
+                urls: *urls,
+                ..Scope::clone(&self.scope)
+            };
+            self.within(&scope, submitted)?;
+        }
+        self.access()
+    }
+
+    /// The right to ask the upstream about what was submitted before.
+    ///
+    /// # Errors
+    /// If the app has direct tokens.
+    pub fn access(&self) -> Result<Permit, Denial> {
+        match self.mode {
+            Mode::Relay => Ok(Permit(self.upstream_use(0, &TokenRequest::default()))),
+            Mode::Direct => Err(Denial::NotRelayed),
+        }
+    }
+
+    fn within(
+        &self,
+        scope: &Scope,
+        Submitted { model, hosts, vocabulary }: Submitted<'_>,
+    ) -> Result<(), Denial> {
+        if !scope.models.iter().any(|allowed| allowed == model) {
+            return Err(Denial::ModelNotAllowed { allowed: scope.models.clone() });
+        }
+        if hosts.len() > scope.urls as usize {
+            return Err(Denial::TooManyUrls { max: scope.urls });
+        }
+        if let Some(rules) = &scope.file_hosts
+            && let Some(index) = hosts.iter().position(|host| !is_host_of(host, rules))
+        {
+            return Err(Denial::HostNotAllowed { index });
+        }
+        if vocabulary.is_some_and(|id| !scope.vocabularies.iter().any(|allowed| allowed == id)) {
+            return Err(Denial::VocabularyNotAllowed);
+        }
+        Ok(())
+    }
+
     fn upstream_use(&self, class: usize, request: &TokenRequest) -> UpstreamUse {
         UpstreamUse {
             upstream: self.upstream,
@@ -355,6 +467,14 @@ impl Policy {
         let max = self.lifetimes.last().map_or(0, &promise);
         self.lifetimes.iter().position(serves).ok_or(Denial::MinTtlTooLong { max })
     }
+}
+
+/// Whether a host is one of those that `rules` name: itself, or by `*.` all below it.
+fn is_host_of(host: &str, rules: &[String]) -> bool {
+    rules.iter().any(|rule| match rule.strip_prefix("*.") {
+        Some(above) => host.strip_suffix(above).is_some_and(|below| below.len() > 1 && below.ends_with('.')),
+        None => host == rule,
+    })
 }
 
 #[cfg(test)]

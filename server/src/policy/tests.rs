@@ -80,3 +80,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_is_a_host_or_all_below_one() {
+    let rules = ["files.example.com".to_owned(), "*.media.example.com".to_owned()];
+    for (host, allowed) in [
+        ("files.example.com", true),
+        ("a.media.example.com", true),
+        ("a.b.media.example.com", true),
+        ("media.example.com", false),
+        (".media.example.com", false),
+        ("xmedia.example.com", false),
+        ("evil-files.example.com", false),
+        ("files.example.com.evil.com", false),
+        ("example.com", false),
+    ] {
+        assert_eq!(is_host_of(host, &rules), allowed, "{host}");
+    }
+}

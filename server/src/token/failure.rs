@@ -80,7 +80,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn of(kind: Kind) -> Self {
+    /// A failure of a kind, of which nothing more is known.
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
         Self { kind, code: None, request_id: None, retry_after: kind.memory() }
     }
 

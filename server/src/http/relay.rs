@@ -1,0 +1,210 @@
+//! The relay's doors: DashScope's own paths, bodies and errors (Model Studio, *Fun-ASR recording*, *Manage
+//! asynchronous tasks*).
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, RawQuery, Request, State},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+
+use super::{
+    Doors, credential, dashscope,
+    errors::{self, Fault},
+    only_post,
+};
+use crate::{
+    identity::Unidentified,
+    issue::Unreadable,
+    relay::{Ask, Document, Page, Refused, Shown},
+    request_id::RequestId,
+};
+
+/// A hundred URLs of two kilobytes, and lists of words.
+const LARGEST: usize = 512 << 10;
+
+/// The routes of the relay.
+pub(super) fn routes() -> Router<Arc<Doors>> {
+    Router::new()
+        .route("/api/v1/services/audio/asr/transcription", post(submit).fallback(only_post))
+        .route("/api/v1/tasks/", get(list))
+        .route("/api/v1/tasks", get(list))
+        .route("/api/v1/tasks/{handle}", get(query))
+        .route("/api/v1/tasks/{handle}/cancel", post(cancel).fallback(only_post))
+        .route("/api/v1/results/{handle}", get(result))
+}
+
+async fn submit(State(doors): State<Arc<Doors>>, request: Request) -> Response<Body> {
+    let id = doors.request_ids.next();
+    let (parts, body) = request.into_parts();
+    let submitted = async {
+        let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
+        only_known(&parts.headers)?;
+        let body = Limited::new(body, LARGEST).collect().await;
+        let body = body.map_err(|_| Unreadable::TooLarge { limit: LARGEST })?.to_bytes();
+        let key = text(&parts.headers, "idempotency-key")?.map(str::to_owned);
+        doors.relay.submit(&Ask { shown, body, key }).await
+    };
+    answer(id, submitted.await)
+}
+
+async fn query(
+    State(doors): State<Arc<Doors>>,
+    Path(handle): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let id = doors.request_ids.next();
+    let queried = async { doors.relay.query(&shown(&headers)?.ok_or(Unidentified::Missing)?, &handle).await };
+    answer(id, queried.await)
+}
+
+async fn cancel(
+    State(doors): State<Arc<Doors>>,
+    Path(handle): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let id = doors.request_ids.next();
+    let cancelled =
+        async { doors.relay.cancel(&shown(&headers)?.ok_or(Unidentified::Missing)?, &handle).await };
+    answer(id, cancelled.await)
+}
+
+async fn list(
+    State(doors): State<Arc<Doors>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let id = doors.request_ids.next();
+    let listed = || {
+        let page = page(query.as_deref().unwrap_or_default())?;
+        doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &page)
+    };
+    answer(id, listed())
+}
+
+async fn result(
+    State(doors): State<Arc<Doors>>,
+    Path(handle): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let id = doors.request_ids.next();
+    let found = async {
+        let (shown, range) = (shown(&headers)?, text(&headers, "range")?);
+        doors.relay.result(shown.as_ref(), &handle, range).await
+    };
+    match found.await {
+        Ok(stream) => {
+            let status = StatusCode::from_u16(stream.status).unwrap_or(StatusCode::OK);
+            let mut response = super::response(status, "application/json", id, Bytes::new())
+                .map(|_: Full<Bytes>| Body::from_stream(stream.body));
+            for (name, value) in stream.headers {
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    response.headers_mut().insert(HeaderName::from_static(name), value);
+                }
+            }
+            guarded(response)
+        }
+        Err(refused) => refusal(id, &refused),
+    }
+}
+
+fn answer(id: RequestId, answered: Result<Document, Refused>) -> Response<Body> {
+    match answered {
+        Ok(Document(mut document)) => {
+            // Each answer has the name of its own request.
+            document["request_id"] = id.to_string().into();
+            let body = Bytes::from(document.to_string());
+            guarded(super::response(StatusCode::OK, "application/json", id, body).map(Body::new))
+        }
+        Err(refused) => refusal(id, &refused),
+    }
+}
+
+fn refusal(id: RequestId, refused: &Refused) -> Response<Body> {
+    let response = match refused {
+        Refused::Here(refusal) => dashscope::refusal(id, &Fault::from(refusal)),
+        Refused::OutcomeUnknown => dashscope::refusal(id, &said(&errors::OUTCOME_UNKNOWN)),
+        Refused::NoResult => dashscope::refusal(id, &said(&errors::NO_RESULT)),
+        Refused::Upstream { status, code, message, retry_after } => {
+            dashscope::repeated(id, *status, code, message, *retry_after)
+        }
+    };
+    guarded(response.map(Body::new))
+}
+
+fn said(entry: &'static errors::Entry) -> Fault {
+    Fault::of(entry, &format!("{}. {}", entry.title, entry.remedy))
+}
+
+/// What keeps an answer to the one who asked for it.
+fn guarded(response: Response<Body>) -> Response<Body> {
+    let headers = [
+        (header::CACHE_CONTROL, "no-store, private"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::VARY, "Authorization, Origin, Prefer"),
+    ];
+    (headers, response).into_response()
+}
+
+/// What a caller shows: a bearer as it is, which may be a relay token; or Basic.
+fn shown(headers: &HeaderMap) -> Result<Option<Shown>, Unidentified> {
+    let Some(bearer) = credential::bearer_in_header(headers)? else {
+        return Ok(credential::in_header(headers)?.map(Shown::Credential));
+    };
+    Ok(Some(Shown::Bearer(bearer)))
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Unreadable> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=256).contains(&text.len()));
+    let problem = "must be 1 to 256 characters of ASCII".to_owned();
+    text.map(Some).ok_or_else(|| Unreadable::Field { field: name.to_owned(), problem })
+}
+
+/// A submit is asynchronous, of one workspace and of files that anyone can fetch.
+fn only_known(headers: &HeaderMap) -> Result<(), Refused> {
+    let refuse = |field: &str, problem: &str| {
+        Err(Unreadable::Field { field: field.to_owned(), problem: problem.to_owned() }.into())
+    };
+    if headers.get("x-dashscope-async").is_none_or(|value| value != "enable") {
+        return Err(Refused::Upstream {
+            status: 403,
+            code: "AccessDenied".into(),
+            message: "current user api does not support synchronous calls.".into(),
+            retry_after: None,
+        });
+    }
+    for name in ["x-dashscope-workspace", "x-dashscope-ossresourceresolve"] {
+        if headers.contains_key(name) {
+            return refuse(name, "is not taken here; leave it out");
+        }
+    }
+    Ok(())
+}
+
+/// The page of a list (*Manage asynchronous tasks*).
+fn page(query: &str) -> Result<Page, Unreadable> {
+    let wrong = |field: &str, problem: &str| Unreadable::Field {
+        field: field.chars().filter(|c| !c.is_control()).take(64).collect(),
+        problem: problem.to_owned(),
+    };
+    let mut page = Page::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let number = || value.parse().ok().filter(|number| (1..=100_000).contains(number));
+        let number = || number().ok_or_else(|| wrong(&name, "must be a whole number from 1 on"));
+        match &*name {
+            "page_no" => page.number = Some(number()?),
+            "page_size" => page.size = Some(number()?),
+            "status" => page.status = Some(value.into_owned()),
+            "model_name" => page.model = Some(value.into_owned()),
+            _ => return Err(wrong(&name, "is not a parameter here: page_no, page_size, status, model_name")),
+        }
+    }
+    Ok(page)
+}

@@ -1,0 +1,171 @@
+//! The relay: the upstream's task calls, for callers who see their own tasks alone. Stands beside
+//! [`issue`](crate::issue), and like it is free of HTTP's ways of asking and answering.
+
+mod file_url;
+mod handle;
+mod owner;
+mod records;
+mod results;
+mod submission;
+mod submit;
+mod tasks;
+mod upstream;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use self::{owner::Owner, results::Stream, submit::Ask, tasks::Page};
+use self::{
+    records::Records,
+    submit::Submits,
+    upstream::{Http, Reply, Trouble},
+};
+use crate::{
+    identity::{Credential, Look, Reach, Unidentified},
+    issue::{Issue, Refusal},
+    policy::{Permit, UpstreamUse},
+    relay_token::Claims,
+    site::{Entry, Site},
+    token::{Failure, Kind, Source, Upstream},
+};
+
+/// The relay.
+#[derive(Debug)]
+pub struct Relay {
+    issue: Arc<Issue>,
+    http: Http,
+    records: Records,
+    submits: Submits,
+}
+
+/// What a caller shows at the relay.
+#[derive(Debug)]
+pub enum Shown {
+    /// A bearer: a relay token, or the secret of a confidential app.
+    Bearer(String),
+    /// An app's id and secret.
+    Credential(Credential),
+}
+
+/// Who asks, and as what.
+struct Asker<'s> {
+    owner: Owner,
+    entry: &'s Entry,
+    claims: Option<Claims>,
+}
+
+/// Why the relay refuses.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// For a reason of the broker's own.
+    Here(Refusal),
+    /// The upstream refused, for a reason of the request's.
+    Upstream {
+        /// Its status.
+        status: u16,
+        /// Its code.
+        code: String,
+        /// Its words.
+        message: String,
+        /// The seconds to wait, if it named any.
+        retry_after: Option<u64>,
+    },
+    /// A submit was sent, and what became of it nobody knows.
+    OutcomeUnknown,
+    /// There is no such result, or not any more, or it is another's: which of them is not said.
+    NoResult,
+}
+
+impl<R: Into<Refusal>> From<R> for Refused {
+    fn from(refusal: R) -> Self {
+        Self::Here(refusal.into())
+    }
+}
+
+/// An answer in the upstream's own words.
+#[derive(Clone, Debug)]
+pub struct Document(pub Value);
+
+impl Relay {
+    /// The relay of a broker.
+    ///
+    /// # Errors
+    /// If no HTTP client can be built.
+    pub fn new(issue: Arc<Issue>) -> Result<Self, reqwest::Error> {
+        Ok(Self { issue, http: Http::new()?, records: Records::default(), submits: Submits::default() })
+    }
+
+    /// Who asks. Looked at anew for each request: a token that was revoked, and one whose app was disabled,
+    /// opens nothing from that moment on.
+    fn asker<'s>(&self, site: &'s Site, shown: &Shown) -> Result<Asker<'s>, Refused> {
+        let now = self.issue.clock.unix();
+        let identities = &site.identities;
+        let bearer = match shown {
+            Shown::Bearer(bearer) => bearer,
+            Shown::Credential(credential) => return self.app(site, credential),
+        };
+        if bearer.starts_with("st-") {
+            let elsewhere = "Authorization: this is a token of DashScope's own, which works at DashScope itself, \
+                             at the base_url that came with it";
+            return Err(Refused::Here(Unidentified::Malformed(elsewhere).into()));
+        }
+        if !bearer.starts_with("eyJ") {
+            return self.app(site, &Credential::secret(bearer.as_bytes()));
+        }
+        let holder = identities.holder(bearer, now)?;
+        let owner = Owner { app: holder.app().id.clone(), subject: holder.subject() };
+        Ok(Asker { owner, entry: site.entry_of(holder.app()), claims: Some(holder.claims().clone()) })
+    }
+
+    /// A confidential app itself: software that holds one key for a whole wait has no other.
+    fn app<'s>(&self, site: &'s Site, credential: &Credential) -> Result<Asker<'s>, Refused> {
+        let look = Look { now: self.issue.clock.unix(), reach: Reach::InHand, is_first: true };
+        let caller = site.identities.identify(credential, look)?;
+        let owner = Owner { app: caller.app().id.clone(), subject: None };
+        Ok(Asker { owner, entry: site.entry(&caller), claims: None })
+    }
+
+    /// Calls the upstream of an app.
+    async fn call(
+        &self,
+        site: &Site,
+        entry: &Entry,
+        permit: Permit,
+        call: upstream::Call<'_>,
+    ) -> Result<Reply, Refused> {
+        let upstream_use = permit.into_upstream_use();
+        let upstream = upstream(site, &upstream_use);
+        let source = Source { tokens: &entry.tokens, upstream };
+        let called = self.http.call((&self.issue.cache, &self.issue.clock), source, upstream_use, call).await;
+        match called {
+            Ok(reply) if reply.status == 200 => Ok(reply),
+            Ok(reply) => Err(refused(&reply)),
+            Err(Trouble::NoToken(failure)) => Err(failure.into()),
+            Err(Trouble::NotSent) => Err(Failure::of(Kind::Unreachable).into()),
+            Err(Trouble::Unknown) if call.body.is_some() => Err(Refused::OutcomeUnknown),
+            Err(Trouble::Unknown) => Err(Failure::of(Kind::Unavailable).into()),
+        }
+    }
+}
+
+fn upstream<'s>(site: &'s Site, upstream_use: &UpstreamUse) -> &'s Arc<Upstream> {
+    &site.upstreams[upstream_use.upstream]
+}
+
+/// What the upstream's refusal is to a caller: what the request is at fault for is told as it is; what the broker
+/// is at fault for is not the caller's 401.
+fn refused(reply: &Reply) -> Refused {
+    let text =
+        |name: &str| reply.body[name].as_str().unwrap_or_default().chars().take(1000).collect::<String>();
+    match reply.status {
+        400 | 403 | 404 | 429 => Refused::Upstream {
+            status: reply.status,
+            code: text("code"),
+            message: text("message"),
+            retry_after: reply.retry_after,
+        },
+        401 => Failure::of(Kind::InvalidKey).into(),
+        _ => Failure::of(Kind::Unavailable).into(),
+    }
+}

@@ -1,0 +1,164 @@
+//! The tasks that were submitted through the relay, for as long as the upstream knows them: a day.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{Owner, handle::TaskKey};
+
+/// How long the upstream knows a task (*Fun-ASR recording*: tasks and results last 24 hours).
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+/// The most that are kept; beyond it the oldest are forgotten, and looked up again when they are asked for.
+const MOST: usize = 200_000;
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) owner: Owner,
+    pub(super) key: TaskKey,
+    pub(super) handle: String,
+    /// What was submitted, if this process saw it.
+    pub(super) model: Option<String>,
+    known: Mutex<Known>,
+    /// Held by whoever looks: the others wait for the same.
+    pub(super) look: tokio::sync::Mutex<()>,
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// What the upstream last said of it.
+    pub(super) document: Option<Arc<Value>>,
+    /// When.
+    pub(super) at: Option<Instant>,
+}
+
+impl Known {
+    pub(super) fn status(&self) -> &str {
+        let document = self.document.as_deref();
+        document.and_then(|document| document["output"]["task_status"].as_str()).unwrap_or("PENDING")
+    }
+
+    /// Whether nothing will change any more.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.status(), "SUCCEEDED" | "FAILED" | "CANCELED" | "UNKNOWN")
+    }
+}
+
+impl Task {
+    pub(super) fn new(owner: Owner, key: TaskKey, handle: String, model: Option<String>) -> Self {
+        let (known, look) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { owner, key, handle, model, known, look }
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.lock().clone()
+    }
+
+    pub(super) fn learn(&self, document: Value, now: Instant) {
+        *self.lock() = Known { document: Some(Arc::new(document)), at: Some(now) };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All tasks that are known.
+#[derive(Debug, Default)]
+pub(super) struct Records(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_id: HashMap<(String, String), Arc<Task>>,
+    by_owner: HashMap<Owner, VecDeque<Arc<Task>>>,
+    /// In the order of their submits, nearly.
+    oldest_first: VecDeque<Arc<Task>>,
+}
+
+impl Records {
+    /// Keeps a task, unless it is kept already; gives the one that is.
+    pub(super) fn keep(&self, task: Task, now: Duration) -> Arc<Task> {
+        let mut kept = self.lock();
+        kept.forget(now);
+        let id = (task.key.account.clone(), task.key.id.clone());
+        if let Some(known) = kept.by_id.get(&id) {
+            return known.clone();
+        }
+        let task = Arc::new(task);
+        kept.by_id.insert(id, task.clone());
+        kept.by_owner.entry(task.owner.clone()).or_default().push_back(task.clone());
+        kept.oldest_first.push_back(task.clone());
+        task
+    }
+
+    pub(super) fn find(&self, key: &TaskKey, now: Duration) -> Option<Arc<Task>> {
+        let mut kept = self.lock();
+        kept.forget(now);
+        kept.by_id.get(&(key.account.clone(), key.id.clone())).cloned()
+    }
+
+    /// The tasks of an owner, the latest first.
+    pub(super) fn of(&self, owner: &Owner, now: Duration) -> Vec<Arc<Task>> {
+        let mut kept = self.lock();
+        kept.forget(now);
+        let mut tasks: Vec<_> = kept.by_owner.get(owner).into_iter().flatten().cloned().collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.key.submitted));
+        tasks
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, now: Duration) {
+        let is_over = |task: &Task| Duration::from_secs(task.key.submitted) + LIFE <= now;
+        while self.oldest_first.front().is_some_and(|task| is_over(task) || self.oldest_first.len() > MOST) {
+            let Some(task) = self.oldest_first.pop_front() else { return };
+            self.by_id.remove(&(task.key.account.clone(), task.key.id.clone()));
+            if let Some(tasks) = self.by_owner.get_mut(&task.owner) {
+                tasks.retain(|other| !Arc::ptr_eq(other, &task));
+                if tasks.is_empty() {
+                    self.by_owner.remove(&task.owner);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(app: &str, id: &str, submitted: u64) -> Task {
+        let owner = Owner { app: app.into(), subject: None };
+        let key = TaskKey { account: "a".into(), id: id.into(), submitted };
+        Task::new(owner, key, format!("handle of {id}"), None)
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_owner_sees_its_own_tasks_for_a_day() {
+        let records = Records::default();
+        let first = records.keep(task("acme", "1", 100), at(100));
+        records.keep(task("acme", "2", 200), at(200));
+        records.keep(task("other", "3", 300), at(300));
+        assert!(Arc::ptr_eq(&first, &records.keep(task("acme", "1", 100), at(300))), "it is kept once");
+        let ids = |now| -> Vec<String> {
+            records.of(&first.owner, now).iter().map(|task| task.key.id.clone()).collect()
+        };
+        assert_eq!(ids(at(300)), ["2", "1"]);
+        assert_eq!(ids(at(100) + LIFE), ["2"]);
+        assert!(records.find(&first.key, at(300)).is_none(), "forgotten is forgotten");
+        assert!(ids(at(200) + LIFE).is_empty());
+    }
+}

@@ -1,0 +1,160 @@
+//! Query, list and cancel: of the caller's own tasks, as if there were no others.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Asker, Document, Refused, Relay, Shown,
+    handle::{ResultKey, TaskKey},
+    records::Task,
+    upstream::Call,
+};
+use crate::site::Site;
+
+/// How old a status may be: nobody learns less by asking less often.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Which page of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Its number, from 1 on.
+    pub number: Option<usize>,
+    /// How many tasks are on it.
+    pub size: Option<usize>,
+    /// Tasks of this status alone.
+    pub status: Option<String>,
+    /// Tasks of this model alone.
+    pub model: Option<String>,
+}
+
+impl Relay {
+    /// How far a task is.
+    ///
+    /// # Errors
+    /// If the caller is nobody, or the upstream does not tell and never did.
+    pub async fn query(&self, shown: &Shown, handle: &str) -> Result<Document, Refused> {
+        let site = self.issue.site.load_full();
+        let asker = self.asker(&site, shown)?;
+        let Some(task) = self.task(&site, &asker, handle) else { return Ok(unknown(handle)) };
+        self.look(&site, &asker, &task).await?;
+        Ok(self.document(&site, &task))
+    }
+
+    /// Cancels a task that has not begun.
+    ///
+    /// # Errors
+    /// If it cannot be cancelled any more.
+    pub async fn cancel(&self, shown: &Shown, handle: &str) -> Result<Document, Refused> {
+        let site = self.issue.site.load_full();
+        let asker = self.asker(&site, shown)?;
+        let task = self.task(&site, &asker, handle);
+        // The upstream says the same of a task that never was.
+        let task = task.ok_or_else(|| Refused::Upstream {
+            status: 400,
+            code: "UnsupportedOperation".into(),
+            message: "Failed to cancel the task, please confirm if the task is in PENDING status.".into(),
+            retry_after: None,
+        })?;
+        let path = format!("/tasks/{}/cancel", task.key.id);
+        let call = Call { method: &Method::POST, path: &path, body: None };
+        self.call(&site, asker.entry, asker.entry.policy.access()?, call).await?;
+        Ok(Document(json!({})))
+    }
+
+    /// The caller's tasks of the last day, the latest first.
+    ///
+    /// # Errors
+    /// If the caller is nobody.
+    pub fn list(&self, shown: &Shown, page: &Page) -> Result<Document, Refused> {
+        let site = self.issue.site.load_full();
+        let asker = self.asker(&site, shown)?;
+        asker.entry.policy.access()?;
+        let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));
+        let fits = |task: &Arc<Task>| {
+            page.status.as_deref().is_none_or(|status| task.known().status() == status)
+                && page.model.as_ref().is_none_or(|model| task.model.as_ref() == Some(model))
+        };
+        let tasks: Vec<_> =
+            self.records.of(&asker.owner, self.issue.clock.unix()).into_iter().filter(fits).collect();
+        let entry = |task: &Arc<Task>| {
+            json!({
+                "task_id": task.handle,
+                "status": task.known().status(),
+                "model_name": task.model,
+                "gmt_create": task.key.submitted * 1000,
+            })
+        };
+        let skipped = (number - 1).saturating_mul(size);
+        let data: Vec<Value> = tasks.iter().skip(skipped).take(size).map(entry).collect();
+        Ok(Document(json!({
+            "total": tasks.len(), "total_page": tasks.len().div_ceil(size), "page_no": number, "page_size": size,
+            "data": data,
+        })))
+    }
+
+    /// The caller's task behind a handle: of another's there is nothing to see.
+    fn task(&self, site: &Site, asker: &Asker<'_>, handle: &str) -> Option<Arc<Task>> {
+        let now = self.issue.clock.unix();
+        let key = TaskKey::open(site.keyring()?, &asker.owner.bytes(), handle, now)?;
+        // An app that has moved to another account has no way to ask for what it left behind.
+        if key.account != *asker.entry.account {
+            return None;
+        }
+        let known = self.records.find(&key, now);
+        Some(known.unwrap_or_else(|| {
+            self.records.keep(Task::new(asker.owner.clone(), key, handle.to_owned(), None), now)
+        }))
+    }
+
+    /// Asks the upstream how far a task is, unless that is known well enough. What was known is told if it cannot
+    /// be asked now.
+    async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Result<(), Refused> {
+        let is_fresh = |task: &Task| {
+            let known = task.known();
+            let now = self.issue.clock.now();
+            known.is_final() || known.at.is_some_and(|at| now.saturating_duration_since(at) < FRESH)
+        };
+        if is_fresh(task) {
+            return Ok(());
+        }
+        let _look = task.look.lock().await;
+        if is_fresh(task) {
+            return Ok(());
+        }
+        let path = format!("/tasks/{}", task.key.id);
+        let call = Call { method: &Method::GET, path: &path, body: None };
+        match self.call(site, asker.entry, asker.entry.policy.access()?, call).await {
+            Ok(reply) => {
+                task.learn(reply.body, self.issue.clock.now());
+                Ok(())
+            }
+            Err(_) if task.known().document.is_some() => Ok(()),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// What the upstream said of a task, with handles in place of what is the account's.
+    fn document(&self, site: &Site, task: &Task) -> Document {
+        let now = self.issue.clock.unix();
+        let Some(document) = task.known().document else { return unknown(&task.handle) };
+        let mut document = Value::clone(&document);
+        document["output"]["task_id"] = json!(task.handle);
+        let results = document.pointer_mut("/output/results").and_then(Value::as_array_mut);
+        for result in results.into_iter().flatten() {
+            let url = result.get("transcription_url").and_then(Value::as_str);
+            let (Some(url), Some(keys)) = (url, site.keyring()) else {
+                continue;
+            };
+            let handle = ResultKey::new(&task.owner.bytes(), url, now).seal(keys, now);
+            result["transcription_url"] = json!(format!("{}/results/{handle}", site.relay_url()));
+        }
+        Document(document)
+    }
+}
+
+/// What the upstream says of a task that it does not know (*Manage asynchronous tasks*).
+fn unknown(handle: &str) -> Document {
+    Document(json!({ "output": { "task_id": handle, "task_status": "UNKNOWN" } }))
+}

@@ -1,0 +1,287 @@
+//! The relay, end to end: the client, a broker in between, the sandbox behind it.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use valet_client::{Status, TranscriptionRequest};
+use valet_demo::{APP, StackSettings, recordings::Recordings};
+use valet_sandbox::{Fault, Operation};
+
+use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered_elsewhere, promptly};
+
+/// A stage whose app is at the relay, and recordings for it.
+struct Relayed {
+    stage: Stage,
+    recordings: Recordings,
+    _state: TempDir,
+}
+
+impl Relayed {
+    async fn new() -> Self {
+        Self::with("", "").await
+    }
+
+    /// With more settings of the app, and more apps.
+    async fn with(more: &str, others: &str) -> Self {
+        let state = TempDir::new().unwrap();
+        let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}\n{others}");
+        let relay = Some(state.path().to_owned());
+        let upstream = SHARED.into();
+        let settings = StackSettings { app, relay, upstream, follow: true, ..StackSettings::default() };
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
+        let recordings = Recordings::serve(&folder).await.unwrap();
+        Self { stage: Stage::with(settings).await, recordings, _state: state }
+    }
+
+    /// A relay token, for a subject if one is named.
+    async fn token(&self, subject: Option<&str>) -> String {
+        self.stage.ask_for(&json!({ "subject": subject })).await.token()
+    }
+
+    fn request(&self, method: Method, path: &str, bearer: &str) -> RequestBuilder {
+        self.stage.request(method, &format!("/api/v1{path}")).bearer_auth(bearer)
+    }
+
+    async fn get(&self, path: &str, bearer: &str) -> Answer {
+        answered_elsewhere(self.request(Method::GET, path, bearer)).await
+    }
+
+    fn submission(&self, urls: &[&str]) -> Value {
+        json!({ "model": "fun-asr", "input": { "file_urls": urls }, "parameters": {} })
+    }
+
+    async fn submit(&self, bearer: &str, body: &Value) -> Answer {
+        let path = "/services/audio/asr/transcription";
+        let request = self.request(Method::POST, path, bearer).header("x-dashscope-async", "enable");
+        answered_elsewhere(request.json(body)).await
+    }
+
+    /// Submits a recording; its handle.
+    async fn submitted(&self, bearer: &str) -> String {
+        let url = self.recordings.url("market.wav");
+        let answer = self.submit(bearer, &self.submission(&[&url])).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["output"]["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Turns the time until a task has ended.
+    async fn ended(&self, handle: &str, bearer: &str) -> Value {
+        loop {
+            let answer = self.get(&format!("/tasks/{handle}"), bearer).await.json();
+            match answer["output"]["task_status"].as_str().unwrap() {
+                "PENDING" | "RUNNING" => self.stage.clock.advance(SECOND),
+                _ => return answer,
+            }
+        }
+    }
+}
+
+fn status(answer: &Answer) -> String {
+    answer.json()["output"]["task_status"].as_str().unwrap_or_default().to_owned()
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_task_goes_through_and_names_nothing_of_the_account() {
+    let relayed = Relayed::new().await;
+    let bearer = relayed.token(None).await;
+    let handle = relayed.submitted(&bearer).await;
+    let upstream_id = relayed.stage.stack.sandbox.tasks()[0].task_id.clone();
+    assert!(handle.len() <= 256 && !handle.contains(&upstream_id));
+    let pending = relayed.get(&format!("/tasks/{handle}"), &bearer).await.json();
+    assert_eq!(pending["output"].get("results"), None, "what the upstream leaves out is left out: {pending}");
+    let ended = relayed.ended(&handle, &bearer).await;
+    assert_eq!(
+        (&ended["output"]["task_status"], &ended["output"]["task_id"]),
+        (&json!("SUCCEEDED"), &json!(handle))
+    );
+    assert!(ended["usage"]["duration"].as_u64().unwrap() > 0);
+    assert!(!ended.to_string().contains(&upstream_id));
+    // A result is read by its handle alone, as the vendor's SDKs do, in whole or in part.
+    let url = ended["output"]["results"][0]["transcription_url"].as_str().unwrap();
+    let (relay, result) = url.split_at(url.find("/results/").unwrap());
+    assert_eq!(relay, format!("{}/api/v1", relayed.stage.stack.broker_url));
+    let read = || relayed.stage.request(Method::GET, &format!("/api/v1{result}"));
+    let whole = answered_elsewhere(read()).await;
+    assert!(
+        whole.json()["transcripts"][0]["text"].as_str().unwrap().contains("Fresh bread"),
+        "{}",
+        whole.text
+    );
+    assert_eq!(whole.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(whole.header("cache-control"), Some("no-store, private"));
+    let list = relayed.get("/tasks/?page_size=5", &bearer).await.json();
+    assert_eq!((&list["total"], &list["data"][0]["task_id"]), (&json!(1), &json!(handle)));
+    assert_eq!(list["data"][0]["status"], "SUCCEEDED");
+    // Ten minutes later that handle is over, and a query names another.
+    relayed.stage.clock.advance(SECOND * 600);
+    assert_eq!(code(&answered_elsewhere(read()).await), (404, "NotFound".into()));
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn the_client_works_at_the_relay_without_being_told() {
+    let relayed = Relayed::new().await;
+    let (stage, client) = (&relayed.stage, relayed.stage.stack.client());
+    stage.stack.sandbox.set_task_time(SECOND * 0, SECOND * 200);
+    let urls = ["market.wav", "broken.mp3"].map(|name| relayed.recordings.url(name));
+    let request = TranscriptionRequest::new(urls.clone());
+    let task = promptly(client.submit(&request)).await.unwrap();
+    promptly(stage.stack.sandbox.wait_for_work(1)).await;
+    let (waiting, id) = (client.clone(), task.id().clone());
+    let waiting = tokio::spawn(async move { waiting.wait(&id).await });
+    while !waiting.is_finished() {
+        // While one exchange takes place on this thread, so do those of the client.
+        stage.page("/healthz").await;
+        stage.clock.advance(SECOND / 4);
+    }
+    let task = waiting.await.unwrap().unwrap();
+    assert_eq!(task.status(), &Status::Succeeded);
+    let transcription = promptly(client.collect(task, &urls)).await.unwrap();
+    let outcomes: Vec<bool> = transcription.files().iter().map(|file| file.transcript().is_ok()).collect();
+    assert_eq!(outcomes, [true, false]);
+    let issued = stage.metric("valet_decisions_total").await;
+    assert!(issued >= 4, "{issued} relay tokens in more than three minutes");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_sees_anothers_task() {
+    let other = valet_server::secret::AppSecret::generate();
+    let relayed =
+        Relayed::with("", &format!("[apps.other]\nmode = \"relay\"\nsecrets = [\"{}\"]", other.hash())).await;
+    let (alice, bob, nobody) =
+        (relayed.token(Some("alice")).await, relayed.token(Some("bob")).await, relayed.token(None).await);
+    let handle = relayed.submitted(&alice).await;
+    let again = relayed.token(Some("alice")).await;
+    assert_eq!(
+        status(&relayed.get(&format!("/tasks/{handle}"), &again).await),
+        "PENDING",
+        "another token of hers"
+    );
+    let before = relayed.stage.stack.sandbox.count(Operation::Query);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    for bearer in [&bob, &nobody, &secret, &other.expose().to_owned()] {
+        let answer = relayed.get(&format!("/tasks/{handle}"), bearer).await;
+        let never = relayed.get("/tasks/no-such-task", bearer).await;
+        assert_eq!((answer.status, status(&answer)), (200, "UNKNOWN".into()));
+        let masked = |answer: &Answer, id: &str| {
+            let name = answer.header("x-request-id").unwrap();
+            answer.text.replace(name, "[id]").replace(id, "[handle]")
+        };
+        assert_eq!(masked(&answer, &handle), masked(&never, "no-such-task"), "as if it never was");
+        let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel"), bearer);
+        assert_eq!(code(&answered_elsewhere(cancelled).await), (400, "UnsupportedOperation".into()));
+        assert_eq!(relayed.get("/tasks/", bearer).await.json()["total"], 0);
+    }
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Query), before, "the upstream was not asked");
+    let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel"), &alice);
+    assert_eq!(answered_elsewhere(cancelled).await.status, 200);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_never_reaches_the_upstream() {
+    let more =
+        "models = [\"fun-asr\"]\nurls_per_task = 2\nfile_hosts = [\"127.0.0.1\", \"files.example.com\"]";
+    let relayed = Relayed::with(&more.replace("\"127.0.0.1\", ", ""), "").await;
+    let bearer = relayed.token(None).await;
+    let good = "https://files.example.com/a.wav";
+    let with = |name: &str, value: Value| {
+        let mut body = relayed.submission(&[good]);
+        body[name] = value;
+        body
+    };
+    let urls = |urls: &[&str]| with("input", json!({ "file_urls": urls }));
+    for (what, body, refused) in [
+        ("another model", with("model", json!("paraformer-v2")), (403, "Model.AccessDenied")),
+        ("too many recordings", urls(&[good, good, good]), (400, "InvalidParameter")),
+        ("another host", urls(&[good, "https://evil.example.org/a.wav"]), (403, "AccessDenied")),
+        (
+            "a host that begins alike",
+            urls(&["https://files.example.com.evil.org/a.wav"]),
+            (403, "AccessDenied"),
+        ),
+        ("temporary storage", urls(&["oss://bucket/a.wav"]), (400, "InvalidParameter")),
+        ("a vocabulary", with("parameters", json!({ "vocabulary_id": "v-1" })), (403, "AccessDenied")),
+        ("an unknown parameter", with("parameters", json!({ "x": 1 })), (400, "InvalidParameter")),
+        ("an unknown field", with("resources", json!([])), (400, "InvalidParameter")),
+        ("no recordings", urls(&[]), (400, "InvalidParameter")),
+    ] {
+        let answer = relayed.submit(&bearer, &body).await;
+        assert_eq!(code(&answer), (refused.0, refused.1.to_owned()), "{what}: {}", answer.text);
+    }
+    let path = "/services/audio/asr/transcription";
+    let synchronous = relayed.request(Method::POST, path, &bearer).json(&relayed.submission(&[good]));
+    assert_eq!(code(&answered_elsewhere(synchronous).await), (403, "AccessDenied".into()));
+    for header in ["x-dashscope-workspace", "x-dashscope-ossresourceresolve"] {
+        let request = relayed.request(Method::POST, path, &bearer).header("x-dashscope-async", "enable");
+        let request = request.header(header, "enable").json(&relayed.submission(&[good]));
+        assert_eq!(code(&answered_elsewhere(request).await), (400, "InvalidParameter".into()), "{header}");
+    }
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 0);
+    assert_eq!(relayed.stage.mints(), 0);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_submit_happens_once_whoever_asks_again() {
+    let relayed = Relayed::new().await;
+    let bearer = relayed.token(None).await;
+    let (one, two) = (relayed.recordings.url("market.wav"), relayed.recordings.url("train.mp3"));
+    let keyed = |url: &str| {
+        let request = relayed.request(Method::POST, "/services/audio/asr/transcription", &bearer);
+        let request = request.header("x-dashscope-async", "enable").header("idempotency-key", "k-1");
+        answered_elsewhere(request.json(&relayed.submission(&[url])))
+    };
+    let first = keyed(&one).await.json()["output"].clone();
+    assert_eq!(keyed(&one).await.json()["output"], first);
+    assert_eq!(code(&keyed(&two).await), (400, "InvalidParameter".into()), "another body");
+    relayed.stage.clock.advance(SECOND * 30);
+    let again = relayed.token(None).await;
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 1);
+    // An answer that is lost: nobody knows, and nobody is told to try again.
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).lose_answer());
+    let lost = relayed.submit(&again, &relayed.submission(&[&two])).await;
+    assert_eq!(code(&lost), (409, "SubmitOutcomeUnknown".into()));
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 2);
+    // What is refused did nothing, and may be asked again.
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).refuse(
+        429,
+        "Throttling.RateQuota",
+        "Slow.",
+    ));
+    let throttled = relayed.submit(&again, &relayed.submission(&[&two])).await;
+    assert_eq!(code(&throttled), (429, "Throttling.RateQuota".into()));
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_ends_a_token_ends_it_at_once() {
+    let relayed = Relayed::new().await;
+    let stage = &relayed.stage;
+    let (token, kept) = (relayed.token(None).await, relayed.token(None).await);
+    let handle = relayed.submitted(&token).await;
+    let path = format!("/tasks/{handle}");
+    let revoke = stage.request(Method::POST, "/oauth/revoke").form(&[("token", &token)]);
+    answered_elsewhere(revoke.basic_auth(APP, Some(stage.stack.secret.expose()))).await;
+    assert_eq!(code(&relayed.get(&path, &token).await), (401, "InvalidApiKey".into()), "revoked");
+    assert_eq!(relayed.get(&path, &kept).await.status, 200);
+    let upstream = relayed.get(&path, "st-0123456789").await;
+    assert_eq!(upstream.status, 401);
+    assert!(upstream.json()["message"].as_str().unwrap().contains("DashScope itself"), "{}", upstream.text);
+    crate::reload::reload(
+        stage,
+        &stage.stack.config.replace(UNHURRIED, &format!("{UNHURRIED}\nenabled = false")),
+    )
+    .await;
+    assert_eq!(code(&relayed.get(&path, &kept).await), (401, "InvalidApiKey".into()), "disabled");
+    crate::reload::reload(stage, &stage.stack.config).await;
+    assert_eq!(relayed.get(&path, &kept).await.status, 200);
+    stage.clock.advance(SECOND * 60);
+    assert_eq!(code(&relayed.get(&path, &kept).await), (401, "InvalidApiKey".into()), "expired");
+    relayed.stage.stop().await;
+}
