@@ -126,7 +126,7 @@ async fn a_task_goes_through_and_names_nothing_of_the_account() {
 async fn the_client_works_at_the_relay_without_being_told() {
     let relayed = Relayed::new().await;
     let (stage, client) = (&relayed.stage, relayed.stage.stack.client());
-    stage.stack.sandbox.set_task_time(SECOND * 0, SECOND * 200);
+    stage.stack.sandbox.set_task_time(std::time::Duration::ZERO, SECOND * 200);
     let urls = ["market.wav", "broken.mp3"].map(|name| relayed.recordings.url(name));
     let request = TranscriptionRequest::new(urls.clone());
     let task = promptly(client.submit(&request)).await.unwrap();
