@@ -104,13 +104,20 @@ impl Work {
         let recording = Recording {
             url: url.to_owned(),
             file,
+            extension: extension(url),
             duration: audio.duration,
             channel_count: audio.channels.len(),
         };
         let mut transcripts = Vec::with_capacity(channels.len());
+        let mut is_silent = true;
         for channel in &channels {
             let sentences = self.sentences(&recording, channel, &parameters).await?;
+            is_silent &= sentences.is_empty();
             transcripts.push(Transcript::new(channel.id, &channel.speech, sentences));
+        }
+        if is_silent {
+            let code = "ASR_RESPONSE_HAVE_NO_WORDS";
+            return Err(Failure::new(code, code));
         }
         Ok(self.keep(task, &Document::new(url, &audio, transcripts)))
     }

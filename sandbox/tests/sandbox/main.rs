@@ -10,6 +10,8 @@ mod control;
 mod faults;
 /// A sandbox, a client and a clock.
 mod harness;
+/// The recogniser that asks a server with OpenAI's API.
+mod openai;
 /// A file server that can misbehave.
 mod origin;
 /// Downloads, decoding and what is measured.
