@@ -36,6 +36,7 @@ mod recognise;
 mod sandbox;
 mod settings;
 mod stamp;
+mod storage;
 mod tasks;
 
 pub use failure::Failure;

@@ -9,7 +9,7 @@ mod timeline;
 mod transcript;
 mod words;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tempfile::NamedTempFile;
@@ -39,7 +39,7 @@ pub trait Recogniser: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Recording {
     pub(crate) url: String,
-    pub(crate) file: NamedTempFile,
+    pub(crate) file: Arc<NamedTempFile>,
     pub(crate) extension: Option<String>,
     pub(crate) duration: u64,
     pub(crate) channel_count: usize,

@@ -26,5 +26,7 @@ mod tasks;
 mod tokens;
 /// Words, sentences, speakers and filters.
 mod transcripts;
+/// Local files in the temporary storage.
+mod uploads;
 /// Recordings made for the tests.
 mod wave;
