@@ -33,6 +33,7 @@ pub(crate) struct Account {
     queries: Mutex<Window>,
     /// By model, as the documented limits are.
     submits: Mutex<HashMap<&'static str, Window>>,
+    policies: Mutex<HashMap<&'static str, Window>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Caller {
     pub(crate) by_token: bool,
 }
 
+/// Policies for uploads (*Upload a file for a temporary URL*).
+const POLICIES_PER_SECOND: u32 = 100;
 /// More live tokens than any test or demonstration has; a bound on memory, not a documented limit.
 const TOKENS_MAX: usize = 100_000;
 
@@ -149,6 +152,21 @@ impl Accounts {
         if taken { Ok(()) } else { Err(Refusal::throttled()) }
     }
 
+    /// Takes one policy for `model` out of the account's second.
+    ///
+    /// # Errors
+    /// 429 `Throttling.RateQuota`.
+    pub(crate) fn take_policy(
+        &self,
+        account: &Account,
+        model: &'static str,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let mut policies = lock(&account.policies);
+        let taken = policies.entry(model).or_default().take(now, POLICIES_PER_SECOND, Duration::from_secs(1));
+        if taken { Ok(()) } else { Err(Refusal::throttled()) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
     }
@@ -161,6 +179,7 @@ impl Inner {
                 name: account.to_owned(),
                 queries: Mutex::default(),
                 submits: Mutex::default(),
+                policies: Mutex::default(),
             })
         });
         self.keys.insert(ids::hash(key), account.clone());

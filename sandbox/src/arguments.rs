@@ -1,11 +1,12 @@
 //! The command line of `valet-sandbox`, and the settings it asks for.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
-use valet_sandbox::{AllFailed, DownloadLimits, ListOrder, Settings};
+use valet_clock::SharedClock;
+use valet_sandbox::{AllFailed, DownloadLimits, ListOrder, OpenAi, Settings};
 
 /// A local service that speaks DashScope's token and Fun-ASR protocol.
 ///
@@ -88,10 +89,43 @@ pub(crate) struct Arguments {
     /// The longest recording, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "43200", value_parser = seconds)]
     audio_max: Duration,
+
+    /// Where the words come from.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Recogniser::Transcript)]
+    recogniser: Recogniser,
+
+    /// The base URL of a server that speaks OpenAI's transcription API, such as http://127.0.0.1:8000/v1.
+    #[arg(long, value_name = "URL", required_if_eq("recogniser", "openai"))]
+    openai_url: Option<Url>,
+
+    /// The environment variable that holds the key for it, if it asks for one.
+    #[arg(long, value_name = "NAME")]
+    openai_key_env: Option<String>,
+
+    /// The model to ask it for.
+    #[arg(long, value_name = "NAME", default_value = "whisper-1")]
+    openai_model: String,
+
+    /// How long it may take for a channel, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    openai_time: Duration,
+}
+
+/// Where the words come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Recogniser {
+    /// From a transcript beside the audio.
+    Transcript,
+    /// From a server that speaks OpenAI's transcription API.
+    #[value(name = "openai")]
+    OpenAi,
 }
 
 impl Arguments {
-    pub(crate) fn settings(self) -> Settings {
+    /// # Errors
+    /// What is wrong with them, for people.
+    pub(crate) fn settings(self, clock: SharedClock) -> Result<Settings, String> {
+        let recogniser = self.openai(clock)?;
         let mut settings = Settings::default()
             .with_listen(self.listen)
             .with_queries_per_second(self.queries_per_second)
@@ -120,7 +154,22 @@ impl Arguments {
                 None => settings.with_key(key),
             };
         }
-        settings
+        Ok(match recogniser {
+            Some(recogniser) => settings.with_recogniser(Arc::new(recogniser)),
+            None => settings,
+        })
+    }
+
+    fn openai(&self, clock: SharedClock) -> Result<Option<OpenAi>, String> {
+        let Some(url) = self.openai_url.as_ref().filter(|_| self.recogniser == Recogniser::OpenAi) else {
+            return Ok(None);
+        };
+        let key = self.openai_key_env.as_ref().map(|name| {
+            let key = std::env::var(name).ok().filter(|key| !key.is_empty());
+            key.map(SecretString::from).ok_or_else(|| format!("openai-key-env: {name} is not set"))
+        });
+        let openai = OpenAi::new(url, key.transpose()?, clock).map_err(|error| error.to_string())?;
+        Ok(Some(openai.with_model(&self.openai_model).with_time(self.openai_time)))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     fault::Script,
     journal::Journal,
     settings::{Settings, TaskTime},
+    storage::Storage,
     tasks::{Results, Tasks, Work},
 };
 
@@ -21,6 +22,9 @@ pub(crate) struct Core {
     pub(crate) accounts: Accounts,
     pub(crate) journal: Journal,
     pub(crate) script: Script,
+    pub(crate) storage: Arc<Storage>,
+    /// Where forms are sent to.
+    pub(crate) storage_url: String,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) results: Arc<Results>,
     pub(crate) work: Arc<Work>,

@@ -26,14 +26,27 @@ pub enum Operation {
     Cancel,
     /// `GET` of a `transcription_url`.
     Result,
+    /// `GET /api/v1/uploads`.
+    Policy,
+    /// `POST` of a file to the storage.
+    Upload,
     /// Anything else.
     Other,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 7] =
-        [Self::Mint, Self::Submit, Self::Query, Self::List, Self::Cancel, Self::Result, Self::Other];
+    pub const ALL: [Self; 9] = [
+        Self::Mint,
+        Self::Submit,
+        Self::Query,
+        Self::List,
+        Self::Cancel,
+        Self::Result,
+        Self::Policy,
+        Self::Upload,
+        Self::Other,
+    ];
 }
 
 /// One request, without any secret.

@@ -36,6 +36,7 @@ mod recognise;
 mod sandbox;
 mod settings;
 mod stamp;
+mod storage;
 mod tasks;
 
 pub use failure::Failure;
@@ -43,7 +44,7 @@ pub use fault::Fault;
 pub use handle::{SandboxHandle, TaskSummary};
 pub use ids::fingerprint;
 pub use journal::{Counts, Entry, Operation};
-pub use recognise::{Channel, Recogniser, Recording, Segment, Sentence, Word};
+pub use recognise::{Channel, OpenAi, Recogniser, Recording, Segment, Sentence, Word};
 pub use sandbox::{BindError, Sandbox};
 pub use settings::{AllFailed, DownloadLimits, ListOrder, SettingError, Settings, TaskTime};
 pub use tasks::TaskStatus;

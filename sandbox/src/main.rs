@@ -19,7 +19,15 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    match Sandbox::bind(arguments.settings(), Arc::new(SystemClock)).await {
+    let clock = Arc::new(SystemClock);
+    let settings = match arguments.settings(clock.clone()) {
+        Ok(settings) => settings,
+        Err(problem) => {
+            tracing::error!("{problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match Sandbox::bind(settings, clock).await {
         Ok(sandbox) => {
             print_environment(&sandbox);
             sandbox.run(interrupted()).await;

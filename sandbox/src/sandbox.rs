@@ -16,11 +16,12 @@ use crate::{
     core::Core,
     fault::Script,
     handle::SandboxHandle,
-    http::{Front, serve},
+    http::{Front, STORAGE, serve},
     journal::Journal,
     media::Downloader,
     recognise::TranscriptBeside,
     settings::{SettingError, Settings},
+    storage::Storage,
     tasks::{Results, Tasks, Work},
 };
 
@@ -117,11 +118,12 @@ impl Core {
             .recogniser
             .clone()
             .unwrap_or_else(|| Arc::new(TranscriptBeside::new(downloader.clone())));
+        let storage = Arc::new(Storage::new(settings.download.bytes));
         let (tasks, results) = (Arc::new(Tasks::new(settings.results_ttl)), Arc::new(Results::default()));
         let work = Work::new(
             &settings,
             clock.clone(),
-            (downloader, recogniser),
+            (downloader, storage.clone(), recogniser),
             (tasks.clone(), results.clone()),
             format!("{base}/results/"),
             stop.clone(),
@@ -132,6 +134,8 @@ impl Core {
             accounts: Accounts::new(&settings),
             journal: Journal::new(settings.journal_capacity),
             script: Script::default(),
+            storage,
+            storage_url: format!("{base}{STORAGE}"),
             tasks,
             results,
             work: Arc::new(work),

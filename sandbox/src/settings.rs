@@ -79,6 +79,12 @@ pub struct SettingError {
     rule: &'static str,
 }
 
+impl SettingError {
+    pub(crate) fn new(field: &'static str, rule: &'static str) -> Self {
+        Self { field, rule }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -227,7 +233,7 @@ impl Settings {
 
     /// Checks what the types do not, and makes a key where none is given.
     pub(crate) fn checked(mut self) -> Result<Self, SettingError> {
-        let refuse = |field, rule| Err(SettingError { field, rule });
+        let refuse = |field, rule| Err(SettingError::new(field, rule));
         if self.queries_per_second == 0 {
             return refuse("queries_per_second", "must be at least 1");
         }

@@ -1,4 +1,4 @@
-//! The three written forms of a point in time that the protocol uses.
+//! The written forms of a point in time that the protocol uses.
 
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ const ZONE: Offset = tz::offset(8);
 /// The time as in `submit_time`, such as `2024-09-12 15:11:40.041` (*Manage asynchronous tasks*).
 pub(crate) fn written(unix: Duration) -> String {
     ZONE.to_datetime(timestamp(unix)).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// The time as in a policy's `expiration` (OSS, *PostObject*), such as `2024-09-12T07:11:40.041Z`.
+pub(crate) fn rfc3339(unix: Duration) -> String {
+    timestamp(unix).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// The time since the Unix epoch that a `YYYYMMDDhhmmss` means (*Manage asynchronous tasks*, `start_time`).

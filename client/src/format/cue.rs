@@ -29,8 +29,9 @@ pub(super) fn cues(turns: &[Turn], rules: &Rules) -> Vec<Cue> {
             label if label.is_empty() => 0,
             label => clean::columns(&label),
         };
-        let pieces = pieces(turn, rules.line_length);
+        let pieces = pieces(turn, rules.line_length.saturating_sub(indent));
         for range in group(&pieces, rules, indent) {
+            let indent = rules.indent(indent, range.start);
             let pieces = &pieces[range];
             let Some((first, last)) = pieces.first().zip(pieces.last()) else { continue };
             times.push(first.time.start..last.time.end);
@@ -57,9 +58,11 @@ fn pace(times: &mut [Range<u64>], rules: &Rules) {
     for place in 0..times.len() {
         let begin = times[place].start.max(free);
         let until = match times.get(place + 1) {
-            Some(next) if next.start.saturating_sub(begin) >= 2 * rules.min_gap => next.start - rules.min_gap,
+            Some(next) if next.start.saturating_sub(begin) >= rules.min_gap.saturating_mul(2) => {
+                next.start - rules.min_gap
+            }
             Some(next) => next.start,
-            None => rules.length.max(times[place].end),
+            None => rules.length.map_or(u64::MAX, |length| length.max(times[place].end)),
         };
         let end = times[place].end.max(begin.saturating_add(rules.min_duration));
         let end = end.min(begin.saturating_add(rules.max_duration)).min(until).max(begin + 1);

@@ -22,14 +22,14 @@ const AT_WORD: u64 = 500;
 /// A pause like a comma's, in milliseconds.
 const BREATH: u64 = 300;
 
-/// The pieces of each cue, in order: of all ways that keep the rules, the one that reads best. `indent` is the
-/// columns that the first line of a cue has less.
-pub(super) fn group(pieces: &[Piece<'_>], rules: &Rules, indent: usize) -> Vec<Range<usize>> {
+/// The pieces of each cue, in order: of all ways that keep the rules, the one that reads best. `label` is the
+/// columns that the name of the voice takes.
+pub(super) fn group(pieces: &[Piece<'_>], rules: &Rules, label: usize) -> Vec<Range<usize>> {
     // For each number of pieces: the least cost, and where the last cue begins.
     let mut best = vec![(u64::MAX, 0); pieces.len() + 1];
     best[0].0 = 0;
     for first in 0..pieces.len() {
-        let mut cue = Cost::new(rules, indent);
+        let mut cue = Cost::new(rules, rules.indent(label, first));
         for last in first..pieces.len() {
             if !cue.add(&pieces[last], pieces.get(last + 1)) {
                 break;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use unicode_linebreak::linebreaks;
+use unicode_linebreak::{BreakClass, break_property, linebreaks};
 
 use super::{
     clean,
@@ -47,14 +47,20 @@ pub(super) fn pieces(turn: &Turn, columns: usize) -> Vec<Piece<'_>> {
         }
         for part in between(whole.clone(), inside(&breaks, &whole)) {
             if is_wide(&part) {
-                let before_letter = |at: &usize| turn.text[*at..].starts_with(char::is_alphanumeric);
-                ranges.extend(between(part.clone(), inside(&ends, &part).filter(before_letter)));
+                let is_hidden = |at: &usize| shows_no_boundary(&turn.text, *at);
+                ranges.extend(between(part.clone(), inside(&ends, &part).filter(is_hidden)));
             } else {
                 ranges.push(part);
             }
         }
     }
     ranges.into_iter().map(|range| piece(turn, range)).collect()
+}
+
+/// Whether a position is amid a script that shows no boundaries: class SA of UAX #14.
+fn shows_no_boundary(text: &str, at: usize) -> bool {
+    let is_complex = |c: char| break_property(u32::from(c)) == BreakClass::ComplexContext;
+    text[..at].ends_with(is_complex) && text[at..].starts_with(is_complex)
 }
 
 /// The positions that are inside a range, of some in order.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     clean,
     cue::{self, Cue},
+    times::milliseconds,
     turn,
     voice::Shown,
     write,
@@ -34,8 +35,17 @@ pub(super) struct Rules {
     pub(super) max_duration: u64,
     pub(super) min_gap: u64,
     pub(super) max_pause: u64,
-    /// How long the recording lasts.
-    pub(super) length: u64,
+    /// How long the recording lasts, if that is known.
+    pub(super) length: Option<u64>,
+    /// Whether a voice may be named in any cue, because others interrupt it, or only in the first of a turn.
+    pub(super) interrupts: bool,
+}
+
+impl Rules {
+    /// The columns to leave for a name that takes `label`, in the cue that begins with a piece of a turn.
+    pub(super) fn indent(&self, label: usize, piece: usize) -> usize {
+        if piece == 0 || self.interrupts { label } else { 0 }
+    }
 }
 
 const LATIN: usize = 42;
@@ -51,7 +61,8 @@ impl<'t> Subtitles<'t> {
             max_duration: 7000,
             min_gap: 83,
             max_pause: 1000,
-            length: milliseconds(transcript.properties.original_duration),
+            length: Some(milliseconds(transcript.properties.original_duration)).filter(|length| *length > 0),
+            interrupts: transcript.channels.len() > 1,
         };
         Self { transcript, line_length: None, rules, speakers: true }
     }
@@ -146,8 +157,4 @@ fn usual_length<'t>(texts: impl Iterator<Item = &'t str>) -> usize {
         *if clean::is_wide(c) { &mut wide } else { &mut narrow } += 1;
     }
     if wide > narrow { FULL_WIDTH } else { LATIN }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,9 @@
 //! When words are spoken: the times of the document where they can be right, and estimates elsewhere.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
-/// The latest time of all, in milliseconds: the last with two digits of hours.
-const LATEST: u64 = 100 * 60 * 60 * 1000 - 1;
+/// The latest time of all, in milliseconds: two digits of hours, and an hour left for cues to make room.
+const LATEST: u64 = 99 * 60 * 60 * 1000;
 
 /// How long a column of text is taken to be spoken if nothing says so, in milliseconds: 15 a second.
 const COLUMN: u64 = 67;
@@ -41,7 +41,7 @@ pub(super) fn settle(sentences: &[Claim], length: Option<u64>) -> Vec<Range<u64>
             clock = words.last().and_then(|word| word.time.as_ref()).map_or(clock, |time| time.end);
         }
     }
-    let end = length.map_or_else(|| limit.min(clock + unheard(&words)), |_| limit);
+    let end = length.map_or_else(|| limit.min(clock.saturating_add(unheard(&words))), |_| limit);
     spread(&mut words, 0..end);
     words.into_iter().filter_map(|word| word.time).collect()
 }
@@ -80,4 +80,9 @@ fn unheard(words: &[Settling]) -> u64 {
 
 fn columns(words: &[Settling]) -> u64 {
     words.iter().map(|word| word.columns as u64).sum()
+}
+
+/// A time in whole milliseconds.
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

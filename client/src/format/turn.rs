@@ -1,10 +1,10 @@
 //! What is said on a channel: the words in order, each with a time.
 
-use std::{ops::Range, time::Duration};
+use std::{borrow::Cow, ops::Range, time::Duration};
 
 use super::{
     clean,
-    times::{self, Claim},
+    times::{self, Claim, milliseconds},
     voice::{Shown, Voice},
 };
 use crate::transcript::{Channel, Sentence};
@@ -89,7 +89,7 @@ impl Turn {
 }
 
 /// The sentences, or all of the text as one if they are silent.
-fn sentences(channel: &Channel) -> std::borrow::Cow<'_, [Sentence]> {
+fn sentences(channel: &Channel) -> Cow<'_, [Sentence]> {
     if channel.sentences.iter().any(|sentence| !words(sentence).is_empty()) {
         return channel.sentences.as_slice().into();
     }
@@ -117,8 +117,4 @@ fn words(sentence: &Sentence) -> Vec<Word> {
 
 fn is_silent(text: &str) -> bool {
     text.chars().all(clean::is_blank)
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

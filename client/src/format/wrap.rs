@@ -1,6 +1,6 @@
 //! Breaks text into lines.
 
-use super::piece::Piece;
+use super::piece::{Close, Piece};
 
 /// Lines as they fill: a piece goes on the line if it fits there, and on the next otherwise.
 #[derive(Clone, Debug)]
@@ -32,44 +32,49 @@ impl Lines {
     }
 }
 
-/// The text of pieces in as few lines as there can be, and these as even as there can be.
-pub(super) fn wrap(pieces: &[Piece<'_>], length: usize, indent: usize) -> Vec<String> {
-    let count = |length| {
-        let mut lines = Lines::new(length, indent);
-        pieces.iter().for_each(|piece| _ = lines.add(piece));
-        lines.count
-    };
-    let fewest = count(length);
-    let (mut narrow, mut wide) = (0, length);
-    while wide - narrow > 1 {
-        let middle = narrow + (wide - narrow) / 2;
-        if count(middle) > fewest { narrow = middle } else { wide = middle }
-    }
+/// A line that breaks where nothing pauses, as much as a full one; both by the square of their fullness.
+const AT_WORD: usize = 150;
+const FULL: usize = 1000;
 
-    let mut lines = Lines::new(wide, indent);
-    let mut texts = vec![String::new()];
-    for piece in pieces {
-        if lines.add(piece) {
-            texts.push(String::new());
-        }
-        if let Some(text) = texts.last_mut() {
-            push(text, piece);
+/// The text of pieces in as few lines as there can be; of all ways to do so, where they are even and break
+/// after a clause. `indent` columns are taken on the first line.
+pub(super) fn wrap(pieces: &[Piece<'_>], length: usize, indent: usize) -> Vec<String> {
+    // For each number of pieces: the fewest lines, their least cost, and where the last one begins.
+    let mut best = vec![(usize::MAX, 0, 0); pieces.len() + 1];
+    best[0].0 = 0;
+    for first in 0..pieces.len() {
+        let (count, cost, _) = best[first];
+        let mut line = Lines::new(length, if first == 0 { indent } else { 0 });
+        for last in first..pieces.len() {
+            if line.add(&pieces[last]) {
+                break;
+            }
+            let fullness = line.taken.min(length).saturating_mul(FULL) / length;
+            let is_torn = pieces[last].close == Close::Word && last + 1 < pieces.len();
+            let cost = cost + fullness * fullness / FULL + if is_torn { AT_WORD } else { 0 };
+            best[last + 1] = best[last + 1].min((count + 1, cost, first));
         }
     }
-    texts.iter().map(|text| text.trim_end().to_owned()).collect()
+    let mut lines = Vec::new();
+    let mut end = pieces.len();
+    while end > 0 {
+        let first = best[end].2;
+        lines.push(join(&pieces[first..end]));
+        end = first;
+    }
+    lines.reverse();
+    lines
 }
 
 /// The text of pieces on one line.
 pub(super) fn join(pieces: &[Piece<'_>]) -> String {
-    let mut text = String::new();
-    pieces.iter().for_each(|piece| push(&mut text, piece));
-    text.truncate(text.trim_end().len());
-    text
-}
-
-fn push(text: &mut String, piece: &Piece<'_>) {
-    text.push_str(piece.text);
-    if piece.is_spaced {
-        text.push(' ');
+    let mut line = String::new();
+    for piece in pieces {
+        line.push_str(piece.text);
+        if piece.is_spaced {
+            line.push(' ');
+        }
     }
+    line.truncate(line.trim_end().len());
+    line
 }

@@ -24,11 +24,11 @@ pub(super) fn srt(cues: &[Cue]) -> String {
 
 /// WebVTT, as the W3C's *WebVTT: The Web Video Text Tracks Format* has it.
 pub(super) fn vtt(cues: &[Cue]) -> String {
-    let mut file = String::from("WEBVTT\n");
+    let mut file = String::from("WEBVTT\n\n");
     for cue in cues {
         let voice = if cue.voice.is_unknown() { String::new() } else { format!("<v {}>", cue.voice) };
         let text = cue.lines.join("\n").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        _ = writeln!(file, "\n{} --> {}\n{voice}{text}", Stamp(cue.begin, '.'), Stamp(cue.end, '.'));
+        _ = writeln!(file, "{} --> {}\n{voice}{text}\n", Stamp(cue.begin, '.'), Stamp(cue.end, '.'));
     }
     file
 }

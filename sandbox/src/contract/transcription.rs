@@ -33,10 +33,12 @@ pub(crate) struct Diarization {
     pub(crate) speaker_count: Option<u16>,
 }
 
-/// The limits that settings may change.
+/// The limits that settings may change, and what a header allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) urls_max: usize,
+    /// Whether files in the temporary storage may be named (*Upload a file for a temporary URL*).
+    pub(crate) resolves_oss: bool,
 }
 
 /// No recording has more tracks than this, and no list in a request more entries.
@@ -105,17 +107,21 @@ fn file_urls(body: &Map<String, Value>, terms: Terms) -> Result<Vec<String>, Ref
         let rule = format!("at most {} URLs a request, got {}", terms.urls_max, urls.len());
         return Err(Refusal::parameter("input.file_urls", rule));
     }
-    urls.iter().enumerate().map(|(at, url)| file_url(&format!("input.file_urls[{at}]"), url)).collect()
+    let field = |at| format!("input.file_urls[{at}]");
+    urls.iter().enumerate().map(|(at, url)| file_url(&field(at), url, terms.resolves_oss)).collect()
 }
 
-/// One URL: `http` or `https` with a host. Whether it is percent-encoded shows at the download.
-fn file_url(field: &str, value: &Value) -> Result<String, Refusal> {
+/// One URL: `http` or `https` with a host, or `oss` for the temporary storage. Whether it is percent-encoded shows at the download.
+fn file_url(field: &str, value: &Value, resolves_oss: bool) -> Result<String, Refusal> {
     let text = value.as_str().ok_or_else(|| Refusal::parameter(field, "must be a string"))?;
     let invalid = |why: &str| Refusal::bad_request("InvalidURL", format!("{field}: {why}"));
     let url = Url::parse(text).map_err(|e| invalid(&e.to_string()))?;
     match url.scheme() {
-        "http" | "https" if url.has_host() && text.len() <= TEXT_MAX => Ok(text.to_owned()),
-        "http" | "https" => Err(invalid("no host, or too long")),
+        "oss" if !resolves_oss => {
+            Err(invalid("oss URLs are read only with the header X-DashScope-OssResourceResolve: enable"))
+        }
+        "http" | "https" | "oss" if url.has_host() && text.len() <= TEXT_MAX => Ok(text.to_owned()),
+        "http" | "https" | "oss" => Err(invalid("no host, or too long")),
         _ => Err(invalid("only http and https URLs can be read")),
     }
 }

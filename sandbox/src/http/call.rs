@@ -1,6 +1,6 @@
 //! A request that was read whole, and what the handlers ask of it.
 
-use std::time::Instant;
+use std::{sync::Mutex, time::Instant};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE, http::request::Parts};
@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::Route;
-use crate::{accounts::Caller, contract::Refusal, core::Core, fault::Effect};
+use super::{Route, upload::Form};
+use crate::{accounts::Caller, contract::Refusal, core::Core, fault::Effect, storage::Denial};
 
 /// A request, read whole.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Call {
     pub(super) route: Route,
     pub(super) parts: Parts,
     pub(super) body: Bytes,
+    /// The form of an upload, until it is answered.
+    pub(super) form: Mutex<Option<Result<Form, Denial>>>,
     pub(super) request_id: String,
     /// What a fault does to it, as far as handlers carry it out.
     pub(super) effect: Effect,
@@ -56,6 +58,11 @@ impl Call {
     /// Whether `X-DashScope-Async` says `enable`.
     pub(super) fn wants_async(&self) -> bool {
         self.headers().get("x-dashscope-async").is_some_and(|value| value == "enable")
+    }
+
+    /// Whether `X-DashScope-OssResourceResolve` says `enable`.
+    pub(super) fn resolves_oss(&self) -> bool {
+        self.headers().get("x-dashscope-ossresourceresolve").is_some_and(|value| value == "enable")
     }
 
     /// How far off the answer's times are to be.

@@ -1,7 +1,10 @@
 //! Stands before the handlers: reads a request whole, writes it into the journal, lets a scripted fault have
 //! its way, and dates and records the answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,6 +22,7 @@ use super::{
     body::Body,
     call::{Call, refused},
     distort::{distorted, instead},
+    upload,
 };
 use crate::{
     accounts::bearer,
@@ -33,6 +37,8 @@ use crate::{
 /// How long a request's body may take. It is the peer's pace that this bounds, not the course of a test,
 /// so the machine's clock measures it.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// And how long a file.
+const UPLOAD_TIME: Duration = Duration::from_mins(10);
 
 /// The connection is to be reset instead of answered.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +60,13 @@ impl Front {
         let (parts, body) = request.into_parts();
         let route = Route::of(&parts.method, parts.uri.path());
         let (request_id, effect) = (ids::uuid(), Effect::None);
-        let mut call = Call { route, parts, body: Bytes::new(), request_id, effect };
+        let (form, empty) = (Mutex::default(), Bytes::new());
+        let mut call = Call { route, parts, body: empty, form, request_id, effect };
+        if call.route == Route::Upload {
+            let read = upload::receive(call.headers(), body, self.core.storage.bytes_max());
+            call.form = Mutex::new(Some(SystemClock.timeout(UPLOAD_TIME, read).await.map_err(|_| Reset)?));
+            return self.answered(call).await;
+        }
         let read = Limited::new(body, BODY_MAX).collect();
         match SystemClock.timeout(BODY_TIME, read).await {
             Ok(Ok(body)) => call.body = body.to_bytes(),
@@ -67,6 +79,11 @@ impl Front {
         if matches!(call.route, Route::Control(_)) {
             return Ok(self.finished(&call, self.handled(&call)));
         }
+        self.answered(call).await
+    }
+
+    /// The answer to a request that is part of the protocol, with the journal and faults.
+    async fn answered(&self, mut call: Call) -> Result<Response<Body>, Reset> {
         let operation = call.route.operation();
         let entry = self.entry(&call, operation);
         let key = entry.key.clone();

@@ -8,10 +8,12 @@ mod distort;
 mod front;
 mod list;
 mod mint;
+mod policy;
 mod query;
 mod result;
 mod serve;
 mod submit;
+mod upload;
 
 use bytes::Bytes;
 use hyper::{Method, Response};
@@ -29,6 +31,9 @@ type Answer = Result<Response<Bytes>, Refusal>;
 /// The largest body of a request: a hundred long URLs are smaller.
 const BODY_MAX: usize = 1 << 20;
 
+/// Where the storage stands: beside the API, as a host of its own would.
+pub(crate) const STORAGE: &str = "/storage";
+
 /// A request that is part of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
@@ -38,6 +43,8 @@ enum Route {
     List,
     Cancel(String),
     Result(String),
+    Policy,
+    Upload,
     /// The control route and what stands behind its prefix.
     Control(String),
     Unknown,
@@ -51,11 +58,15 @@ impl Route {
         if let Some(name) = path.strip_prefix("/results/").filter(|_| method == Method::GET) {
             return Self::Result(name.to_owned());
         }
+        if path == STORAGE && method == Method::POST {
+            return Self::Upload;
+        }
         let Some(path) = path.strip_prefix("/api/v1/") else { return Self::Unknown };
         let segments: Vec<&str> = path.split('/').collect();
         match (method.as_str(), segments.as_slice()) {
             ("POST", ["tokens"]) => Self::Mint,
             ("POST", ["services", "audio", "asr", "transcription"]) => Self::Submit,
+            ("GET", ["uploads"]) => Self::Policy,
             ("GET", ["tasks"] | ["tasks", ""]) => Self::List,
             ("GET", ["tasks", id]) => Self::Query((*id).to_owned()),
             ("POST", ["tasks", id, "cancel"]) => Self::Cancel((*id).to_owned()),
@@ -71,6 +82,8 @@ impl Route {
             Self::List => Operation::List,
             Self::Cancel(_) => Operation::Cancel,
             Self::Result(_) => Operation::Result,
+            Self::Policy => Operation::Policy,
+            Self::Upload => Operation::Upload,
             Self::Control(_) | Self::Unknown => Operation::Other,
         }
     }
@@ -83,6 +96,8 @@ fn answer(core: &Core, call: &Call) -> Answer {
         Route::Query(id) => query::answer(core, call, id),
         Route::List => list::answer(core, call),
         Route::Cancel(id) => cancel::answer(core, call, id),
+        Route::Policy => policy::answer(core, call),
+        Route::Upload => upload::answer(core, call),
         Route::Result(name) => result::answer(core, call, name),
         Route::Control(rest) => control::answer(core, call, rest),
         Route::Unknown => Err(Refusal::not_found("There is no such method and path.")),

@@ -39,7 +39,8 @@ pub(super) fn answer(core: &Core, call: &Call) -> Answer {
     if !is_json(call) {
         return Err(Refusal::parameter("Content-Type", "must be application/json"));
     }
-    let order = Transcription::read(&call.body, Terms { urls_max: core.settings.urls_max })?;
+    let terms = Terms { urls_max: core.settings.urls_max, resolves_oss: call.resolves_oss() };
+    let order = Transcription::read(&call.body, terms)?;
     core.accounts.take_submit(&caller.account, order.model.name(), now)?;
     let task = Arc::new(Task::new(
         ids::uuid(),

@@ -36,12 +36,27 @@ const UNSUPPORTED: [(&[u8], &str); 5] = [
     (b"\x00\x00\x01\xb3", "mpeg"),
 ];
 
-/// Decodes the whole of `file`; blocks while it does.
+/// Decodes the whole of `file`, and measures it; blocks while it does.
 ///
 /// # Errors
 /// The documented code for what is wrong with the recording; `Sandbox.UnsupportedFormat` where the service
 /// could read it and the sandbox cannot.
-pub(crate) fn decode(mut file: File, extension: Option<&str>, longest: Duration) -> Result<Decoded, Failure> {
+pub(crate) fn decode(file: File, extension: Option<&str>, longest: Duration) -> Result<Decoded, Failure> {
+    let mut meter = Meter::new(longest);
+    let codec = samples(file, extension, |rate, planes| meter.add(rate, planes))?;
+    meter.measured(codec)
+}
+
+/// Decodes the whole of `file`; blocks while it does. `take` is given the sampling rate and the next samples of
+/// each channel. The codec's short name.
+///
+/// # Errors
+/// As [`decode`], and whatever `take` refuses.
+pub(super) fn samples(
+    mut file: File,
+    extension: Option<&str>,
+    take: impl FnMut(u32, &[Vec<f32>]) -> Result<(), Failure>,
+) -> Result<&'static str, Failure> {
     let head = head(&mut file).map_err(|e| Failure::new("FILE_CHECK_FAILED", e.to_string()))?;
     if head.is_empty() {
         return Err(no_valid_audio());
@@ -61,9 +76,8 @@ pub(crate) fn decode(mut file: File, extension: Option<&str>, longest: Duration)
             error => Failure::new("DECODE_ERROR", error.to_string()),
         })?;
     let track = track.id;
-    let mut meter = Meter::new(longest);
-    decode_track(format.as_mut(), track, decoder.as_mut(), &mut meter)?;
-    meter.measured(decoder.codec_info().short_name)
+    decode_track(format.as_mut(), track, decoder.as_mut(), take)?;
+    Ok(decoder.codec_info().short_name)
 }
 
 fn open(file: File, extension: Option<&str>, head: &[u8]) -> Result<Box<dyn FormatReader>, Failure> {
@@ -83,13 +97,14 @@ fn open(file: File, extension: Option<&str>, head: &[u8]) -> Result<Box<dyn Form
     })
 }
 
-/// Feeds every packet of the track through the decoder into the meter.
+/// Feeds every packet of the track through the decoder.
 fn decode_track(
     format: &mut dyn FormatReader,
     track: u32,
     decoder: &mut dyn AudioDecoder,
-    meter: &mut Meter,
+    mut take: impl FnMut(u32, &[Vec<f32>]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    let mut planes = Vec::new();
     let mut broken = 0_u64;
     let mut decoded = 0_u64;
     loop {
@@ -106,7 +121,8 @@ fn decode_track(
         match decoder.decode(&packet) {
             Ok(audio) => {
                 decoded += 1;
-                meter.add(audio.spec().rate(), |planes| audio.copy_to_vecs_planar(planes))?;
+                audio.copy_to_vecs_planar(&mut planes);
+                take(audio.spec().rate(), &planes)?;
             }
             Err(Error::DecodeError(_)) => broken += 1,
             Err(Error::Unsupported(what)) => return Err(unsupported(what)),
@@ -123,7 +139,6 @@ fn decode_track(
 /// Measures decoded audio as it comes, keeping none of it.
 struct Meter {
     longest: Duration,
-    planes: Vec<Vec<f32>>,
     sampling_rate: u32,
     frames: u64,
     channels: Vec<Energy>,
@@ -131,22 +146,21 @@ struct Meter {
 
 impl Meter {
     fn new(longest: Duration) -> Self {
-        Self { longest, planes: Vec::new(), sampling_rate: 0, frames: 0, channels: Vec::new() }
+        Self { longest, sampling_rate: 0, frames: 0, channels: Vec::new() }
     }
 
-    fn add(&mut self, rate: u32, copy: impl FnOnce(&mut Vec<Vec<f32>>)) -> Result<(), Failure> {
-        copy(&mut self.planes);
+    fn add(&mut self, rate: u32, planes: &[Vec<f32>]) -> Result<(), Failure> {
         if self.channels.is_empty() {
             self.sampling_rate = rate;
-            self.channels = self.planes.iter().map(|_| Energy::new(rate)).collect();
+            self.channels = planes.iter().map(|_| Energy::new(rate)).collect();
         }
-        if rate == 0 || rate != self.sampling_rate || self.planes.len() != self.channels.len() {
+        if rate == 0 || rate != self.sampling_rate || planes.len() != self.channels.len() {
             return Err(Failure::new("DECODE_ERROR", "The sampling rate or the channels change midway."));
         }
-        for (energy, samples) in self.channels.iter_mut().zip(&self.planes) {
+        for (energy, samples) in self.channels.iter_mut().zip(planes) {
             energy.add(samples);
         }
-        self.frames += self.planes.first().map_or(0, Vec::len) as u64;
+        self.frames += planes.first().map_or(0, Vec::len) as u64;
         if Duration::from_millis(self.milliseconds()) > self.longest {
             let message = format!("The audio is longer than {} s.", self.longest.as_secs());
             return Err(Failure::new("AUDIO_DURATION_TOO_LONG", message));

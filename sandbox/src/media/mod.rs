@@ -3,7 +3,9 @@
 mod decode;
 mod download;
 mod speech;
+mod wave;
 
 pub(crate) use decode::{Decoded, decode};
 pub(crate) use download::Downloader;
 pub use speech::Segment;
+pub(crate) use wave::channel_wave;

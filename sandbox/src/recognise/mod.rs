@@ -1,19 +1,22 @@
 //! Words for speech: the seam behind which a recogniser stands, and the one that reads transcripts.
 
 mod filter;
+mod openai;
 mod speakers;
 mod spread;
 mod subtitles;
+mod timeline;
 mod transcript;
 mod words;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tempfile::NamedTempFile;
 
-use crate::failure::Failure;
+pub use self::openai::OpenAi;
 pub use crate::media::Segment;
+use crate::{failure::Failure, media::channel_wave};
 pub(crate) use {filter::filter, speakers::tell_apart, transcript::TranscriptBeside};
 
 /// Says what is spoken on a channel of a recording.
@@ -36,7 +39,8 @@ pub trait Recogniser: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Recording {
     pub(crate) url: String,
-    pub(crate) file: NamedTempFile,
+    pub(crate) file: Arc<NamedTempFile>,
+    pub(crate) extension: Option<String>,
     pub(crate) duration: u64,
     pub(crate) channel_count: usize,
 }
@@ -52,6 +56,18 @@ impl Recording {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// One of its channels as a file of its own: WAV, 16 bits a sample, at the sampling rate of the recording.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub async fn wave(&self, channel: &Channel) -> Result<NamedTempFile, Failure> {
+        let failed = || Failure::new("InternalError", "The sandbox failed.");
+        let file = self.file.reopen().map_err(|_| failed())?;
+        let (extension, channel) = (self.extension.clone(), usize::from(channel.id));
+        let writing = tokio::task::spawn_blocking(move || channel_wave(file, extension.as_deref(), channel));
+        writing.await.map_err(|_| failed())?
     }
 
     /// Its length in milliseconds.

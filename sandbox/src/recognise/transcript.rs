@@ -88,7 +88,8 @@ fn suffixes(recording: &Recording, channel: &Channel) -> Vec<String> {
 
 /// The URL with the extension of its last path segment replaced; the query, such as a signature, stays.
 fn beside(url: &str, suffix: &str) -> Option<Url> {
-    let mut url = Url::parse(url).ok()?;
+    // The temporary storage has nothing beside a file.
+    let mut url = Url::parse(url).ok().filter(|url| url.scheme() != "oss")?;
     let (folder, name) = url.path().rsplit_once('/')?;
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let path = format!("{folder}/{stem}.{suffix}");

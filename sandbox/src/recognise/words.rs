@@ -57,6 +57,11 @@ pub(crate) fn is_ideographic(c: char) -> bool {
         | '\u{f900}'..='\u{faff}' | '\u{ff01}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
+/// Whether no space is written before or after a character.
+pub(crate) fn is_unspaced(c: char) -> bool {
+    c.is_whitespace() || is_ideographic(c)
+}
+
 fn is_punctuation(c: char) -> bool {
     matches!(c, '!' | '"' | '\'' | '(' | ')' | ',' | '-' | '.' | ':' | ';' | '?' | '[' | ']' | '{' | '}'
         | '¡' | '¿' | '«' | '»' | '·' | '،' | '؛' | '؟' | '।' | '\u{2010}'..='\u{2027}' | '\u{2039}' | '\u{203a}'
@@ -64,7 +69,8 @@ fn is_punctuation(c: char) -> bool {
         | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}' | '\u{ff3b}'..='\u{ff3d}' | '\u{ff5b}'..='\u{ff65}')
 }
 
-fn is_word(c: char) -> bool {
+/// Whether a character is part of a word, and no punctuation or space.
+pub(crate) fn is_word(c: char) -> bool {
     !c.is_whitespace() && !is_punctuation(c)
 }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
+use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
@@ -19,6 +20,7 @@ use crate::{
     media::{Decoded, Downloader, Segment, decode},
     recognise::{Channel, Recogniser, Recording, Sentence, filter, tell_apart},
     settings::Settings,
+    storage::{Owner, Storage},
 };
 
 /// What working a task off needs.
@@ -26,6 +28,7 @@ use crate::{
 pub(crate) struct Work {
     clock: SharedClock,
     downloader: Downloader,
+    storage: Arc<Storage>,
     recogniser: Arc<dyn Recogniser>,
     tasks: Arc<Tasks>,
     results: Arc<Results>,
@@ -46,7 +49,7 @@ impl Work {
     pub(crate) fn new(
         settings: &Settings,
         clock: SharedClock,
-        (downloader, recogniser): (Downloader, Arc<dyn Recogniser>),
+        (downloader, storage, recogniser): (Downloader, Arc<Storage>, Arc<dyn Recogniser>),
         (tasks, results): (Arc<Tasks>, Arc<Results>),
         results_url: String,
         stop: CancellationToken,
@@ -54,6 +57,7 @@ impl Work {
         Self {
             clock,
             downloader,
+            storage,
             recogniser,
             tasks,
             results,
@@ -98,21 +102,36 @@ impl Work {
     async fn subtask(&self, task: &Task, url: &str) -> Result<Success, Failure> {
         let _slot = self.slots.acquire().await.map_err(|_| internal())?;
         let parameters = self.parameters(&task.order)?;
-        let file = self.downloader.recording(url).await?;
-        let (file, audio) = self.decoded(file, url).await?;
+        let file = self.fetched(task, url).await?;
+        let audio = self.decoded(&file, url).await?;
         let channels = channels(&audio, &parameters)?;
         let recording = Recording {
             url: url.to_owned(),
             file,
+            extension: extension(url),
             duration: audio.duration,
             channel_count: audio.channels.len(),
         };
         let mut transcripts = Vec::with_capacity(channels.len());
+        let mut is_silent = true;
         for channel in &channels {
             let sentences = self.sentences(&recording, channel, &parameters).await?;
+            is_silent &= sentences.is_empty();
             transcripts.push(Transcript::new(channel.id, &channel.speech, sentences));
         }
+        if is_silent {
+            let code = "ASR_RESPONSE_HAVE_NO_WORDS";
+            return Err(Failure::new(code, code));
+        }
         Ok(self.keep(task, &Document::new(url, &audio, transcripts)))
+    }
+
+    async fn fetched(&self, task: &Task, url: &str) -> Result<Arc<NamedTempFile>, Failure> {
+        let Some(key) = url.strip_prefix("oss://") else {
+            return self.downloader.recording(url).await.map(Arc::new);
+        };
+        let owner = Owner { account: task.account.clone(), model: task.order.model.name() };
+        self.storage.files.find(key, &owner, self.clock.now())
     }
 
     /// The parameters, or why there are none: a workspace host takes a submit without them and fails later
@@ -128,20 +147,13 @@ impl Work {
         }
     }
 
-    async fn decoded(
-        &self,
-        file: tempfile::NamedTempFile,
-        url: &str,
-    ) -> Result<(tempfile::NamedTempFile, Decoded), Failure> {
+    async fn decoded(&self, file: &NamedTempFile, url: &str) -> Result<Decoded, Failure> {
         let extension = extension(url);
         let longest = self.longest;
         let reader = file.reopen().map_err(|_| internal())?;
         let decoding = tokio::task::spawn_blocking(move || decode(reader, extension.as_deref(), longest));
         // A decoder that panics on a malicious file has not decoded it.
-        let audio = decoding
-            .await
-            .map_err(|_| Failure::new("DECODE_ERROR", "The decoder gave up on the file."))??;
-        Ok((file, audio))
+        decoding.await.map_err(|_| Failure::new("DECODE_ERROR", "The decoder gave up on the file."))?
     }
 
     async fn sentences(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use valet_clock::ManualClock;
+use valet_clock::{ManualClock, SharedClock};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 
 use crate::origin::Origin;
@@ -36,9 +36,15 @@ impl Stage {
 
     /// A sandbox with changed settings.
     pub(crate) async fn with(change: impl FnOnce(Settings) -> Settings) -> Self {
+        Self::clocked(|settings, _| change(settings)).await
+    }
+
+    /// A sandbox with changed settings, among them what goes by its clock.
+    pub(crate) async fn clocked(change: impl FnOnce(Settings, SharedClock) -> Settings) -> Self {
         let clock = ManualClock::new();
         let settings = Settings::default().with_key(KEY).with_task_time(PENDING, RUNNING);
-        let sandbox = Sandbox::bind(change(settings), clock.handle("sandbox")).await.unwrap();
+        let sandbox =
+            Sandbox::bind(change(settings, clock.handle("sandbox")), clock.handle("sandbox")).await.unwrap();
         let (handle, root) = (sandbox.handle(), format!("http://{}", sandbox.local_addr()));
         assert_eq!(sandbox.base_url(), format!("{root}/api/v1"));
         tokio::spawn(sandbox.run(std::future::pending()));

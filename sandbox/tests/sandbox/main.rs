@@ -10,6 +10,8 @@ mod control;
 mod faults;
 /// A sandbox, a client and a clock.
 mod harness;
+/// The recogniser that asks a server with OpenAI's API.
+mod openai;
 /// A file server that can misbehave.
 mod origin;
 /// Downloads, decoding and what is measured.
@@ -24,5 +26,7 @@ mod tasks;
 mod tokens;
 /// Words, sentences, speakers and filters.
 mod transcripts;
+/// Local files in the temporary storage.
+mod uploads;
 /// Recordings made for the tests.
 mod wave;
