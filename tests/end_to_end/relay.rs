@@ -7,7 +7,7 @@ use valet_client::{Status, TranscriptionRequest};
 use valet_demo::{APP, StackSettings, recordings::Recordings};
 use valet_sandbox::{Fault, Operation};
 
-use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered_elsewhere, promptly};
+use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered, promptly};
 
 /// A stage whose app is at the relay, and recordings for it.
 struct Relayed {
@@ -43,7 +43,7 @@ impl Relayed {
     }
 
     async fn get(&self, path: &str, bearer: &str) -> Answer {
-        answered_elsewhere(self.request(Method::GET, path, bearer)).await
+        answered(self.request(Method::GET, path, bearer)).await
     }
 
     fn submission(&self, urls: &[&str]) -> Value {
@@ -53,7 +53,7 @@ impl Relayed {
     async fn submit(&self, bearer: &str, body: &Value) -> Answer {
         let path = "/services/audio/asr/transcription";
         let request = self.request(Method::POST, path, bearer).header("x-dashscope-async", "enable");
-        answered_elsewhere(request.json(body)).await
+        answered(request.json(body)).await
     }
 
     /// Submits a recording; its handle.
@@ -105,7 +105,7 @@ async fn a_task_goes_through_and_names_nothing_of_the_account() {
     let (relay, result) = url.split_at(url.find("/results/").unwrap());
     assert_eq!(relay, format!("{}/api/v1", relayed.stage.stack.broker_url));
     let read = || relayed.stage.request(Method::GET, &format!("/api/v1{result}"));
-    let whole = answered_elsewhere(read()).await;
+    let whole = answered(read()).await;
     assert!(
         whole.json()["transcripts"][0]["text"].as_str().unwrap().contains("Fresh bread"),
         "{}",
@@ -118,7 +118,7 @@ async fn a_task_goes_through_and_names_nothing_of_the_account() {
     assert_eq!(list["data"][0]["status"], "SUCCEEDED");
     // Ten minutes later that handle is over, and a query names another.
     relayed.stage.clock.advance(SECOND * 600);
-    assert_eq!(code(&answered_elsewhere(read()).await), (404, "NotFound".into()));
+    assert_eq!(code(&answered(read()).await), (404, "NotFound".into()));
     relayed.stage.stop().await;
 }
 
@@ -174,12 +174,12 @@ async fn nobody_sees_anothers_task() {
         };
         assert_eq!(masked(&answer, &handle), masked(&never, "no-such-task"), "as if it never was");
         let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel"), bearer);
-        assert_eq!(code(&answered_elsewhere(cancelled).await), (400, "UnsupportedOperation".into()));
+        assert_eq!(code(&answered(cancelled).await), (400, "UnsupportedOperation".into()));
         assert_eq!(relayed.get("/tasks/", bearer).await.json()["total"], 0);
     }
     assert_eq!(relayed.stage.stack.sandbox.count(Operation::Query), before, "the upstream was not asked");
     let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel"), &alice);
-    assert_eq!(answered_elsewhere(cancelled).await.status, 200);
+    assert_eq!(answered(cancelled).await.status, 200);
     relayed.stage.stop().await;
 }
 
@@ -216,11 +216,11 @@ async fn what_is_not_allowed_never_reaches_the_upstream() {
     }
     let path = "/services/audio/asr/transcription";
     let synchronous = relayed.request(Method::POST, path, &bearer).json(&relayed.submission(&[good]));
-    assert_eq!(code(&answered_elsewhere(synchronous).await), (403, "AccessDenied".into()));
+    assert_eq!(code(&answered(synchronous).await), (403, "AccessDenied".into()));
     for header in ["x-dashscope-workspace", "x-dashscope-ossresourceresolve"] {
         let request = relayed.request(Method::POST, path, &bearer).header("x-dashscope-async", "enable");
         let request = request.header(header, "enable").json(&relayed.submission(&[good]));
-        assert_eq!(code(&answered_elsewhere(request).await), (400, "InvalidParameter".into()), "{header}");
+        assert_eq!(code(&answered(request).await), (400, "InvalidParameter".into()), "{header}");
     }
     assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 0);
     assert_eq!(relayed.stage.mints(), 0);
@@ -235,7 +235,7 @@ async fn a_submit_happens_once_whoever_asks_again() {
     let keyed = |url: &str| {
         let request = relayed.request(Method::POST, "/services/audio/asr/transcription", &bearer);
         let request = request.header("x-dashscope-async", "enable").header("idempotency-key", "k-1");
-        answered_elsewhere(request.json(&relayed.submission(&[url])))
+        answered(request.json(&relayed.submission(&[url])))
     };
     let first = keyed(&one).await.json()["output"].clone();
     assert_eq!(keyed(&one).await.json()["output"], first);
@@ -267,7 +267,7 @@ async fn what_ends_a_token_ends_it_at_once() {
     let handle = relayed.submitted(&token).await;
     let path = format!("/tasks/{handle}");
     let revoke = stage.request(Method::POST, "/oauth/revoke").form(&[("token", &token)]);
-    answered_elsewhere(revoke.basic_auth(APP, Some(stage.stack.secret.expose()))).await;
+    answered(revoke.basic_auth(APP, Some(stage.stack.secret.expose()))).await;
     assert_eq!(code(&relayed.get(&path, &token).await), (401, "InvalidApiKey".into()), "revoked");
     assert_eq!(relayed.get(&path, &kept).await.status, 200);
     let upstream = relayed.get(&path, "st-0123456789").await;

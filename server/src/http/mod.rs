@@ -83,7 +83,6 @@ impl Routes {
     pub fn new(doors: Arc<Doors>) -> Self {
         let (pages, _) = pages().split_for_parts();
         let rest = pages
-            .merge(relay::routes())
             .route("/v1/tokens", any(only_post))
             .route("/api/v1/tokens", any(only_post))
             .route("/oauth/token", any(only_post))
@@ -104,6 +103,7 @@ fn pages() -> OpenApiRouter<Arc<Doors>> {
         .routes(routes!(openapi::page))
         .routes(routes!(metadata::page))
         .routes(routes!(metadata::keys))
+        .merge(relay::routes())
 }
 
 impl Answer for Routes {
@@ -204,8 +204,12 @@ async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl In
 }
 
 async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
-    let fault = Fault::of(&errors::METHOD_NOT_ALLOWED, &"this page is read by GET");
-    ([(header::ALLOW, "GET, HEAD")], refuse(&doors, request.uri().path(), &fault))
+    let path = request.uri().path();
+    let (said, allowed) = match path.ends_with("/transcription") || path.ends_with("/cancel") {
+        true => ("this is asked for by POST", "POST"),
+        false => ("this page is read by GET", "GET, HEAD"),
+    };
+    ([(header::ALLOW, allowed)], refuse(&doors, path, &Fault::of(&errors::METHOD_NOT_ALLOWED, &said)))
 }
 
 /// A refusal in the format of whoever would use such a path.

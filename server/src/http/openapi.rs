@@ -130,6 +130,31 @@ impl IntoResponses for OAuthErrors {
     }
 }
 
+/// The refusals of the relay: DashScope's error bodies.
+pub(super) struct RelayErrors;
+
+impl IntoResponses for RelayErrors {
+    fn responses() -> BTreeMap<String, RefOr<Documented>> {
+        let codes = |status| errors::CATALOGUE.iter().filter(move |entry| entry.status == status);
+        let statuses: std::collections::BTreeSet<_> =
+            errors::CATALOGUE.iter().map(|entry| entry.status).collect();
+        let response = |status: StatusCode| {
+            let said = codes(status)
+                .map(|entry| format!("- `{}`: {}. {}", entry.dashscope, entry.title, entry.remedy));
+            let schema = Ref::from_schema_name(dashscope::ErrorBody::name());
+            let response = ResponseBuilder::new()
+                .description(said.collect::<Vec<_>>().join("\n"))
+                .content("application/json", ContentBuilder::new().schema(Some(schema)).build());
+            (status.as_str().to_owned(), RefOr::T(response.build()))
+        };
+        statuses
+            .into_iter()
+            .filter(|status| *status != StatusCode::METHOD_NOT_ALLOWED)
+            .map(response)
+            .collect()
+    }
+}
+
 /// The refusals of `/oauth/revoke`.
 pub(super) struct RevocationErrors;
 

@@ -4,20 +4,19 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     body::Body,
     extract::{Path, RawQuery, Request, State},
     response::IntoResponse,
-    routing::{get, post},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Doors, credential, dashscope,
     errors::{self, Fault},
-    only_post,
+    openapi,
 };
 use crate::{
     identity::Unidentified,
@@ -30,16 +29,19 @@ use crate::{
 const LARGEST: usize = 512 << 10;
 
 /// The routes of the relay.
-pub(super) fn routes() -> Router<Arc<Doors>> {
-    Router::new()
-        .route("/api/v1/services/audio/asr/transcription", post(submit).fallback(only_post))
-        .route("/api/v1/tasks/", get(list))
-        .route("/api/v1/tasks", get(list))
-        .route("/api/v1/tasks/{handle}", get(query))
-        .route("/api/v1/tasks/{handle}/cancel", post(cancel).fallback(only_post))
-        .route("/api/v1/results/{handle}", get(result))
+pub(super) fn routes() -> OpenApiRouter<Arc<Doors>> {
+    OpenApiRouter::new()
+        .routes(routes!(submit))
+        .routes(routes!(list))
+        .routes(routes!(query))
+        .routes(routes!(cancel))
+        .routes(routes!(result))
 }
 
+/// Submit a task, as at DashScope.
+#[utoipa::path(post, path = "/api/v1/services/audio/asr/transcription", operation_id = "submitTask", tag = "relay",
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn submit(State(doors): State<Arc<Doors>>, request: Request) -> Response<Body> {
     let id = doors.request_ids.next();
     let (parts, body) = request.into_parts();
@@ -54,6 +56,10 @@ async fn submit(State(doors): State<Arc<Doors>>, request: Request) -> Response<B
     answer(id, submitted.await)
 }
 
+/// How far a task is, as at DashScope.
+#[utoipa::path(get, path = "/api/v1/tasks/{handle}", operation_id = "queryTask", tag = "relay",
+    params(("handle" = String, Path)),
+    responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn query(
     State(doors): State<Arc<Doors>>,
     Path(handle): Path<String>,
@@ -64,6 +70,10 @@ async fn query(
     answer(id, queried.await)
 }
 
+/// Cancel a task that has not begun, as at DashScope.
+#[utoipa::path(post, path = "/api/v1/tasks/{handle}/cancel", operation_id = "cancelTask", tag = "relay",
+    params(("handle" = String, Path)),
+    responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn cancel(
     State(doors): State<Arc<Doors>>,
     Path(handle): Path<String>,
@@ -75,6 +85,11 @@ async fn cancel(
     answer(id, cancelled.await)
 }
 
+/// The caller's own tasks of the last day, as at DashScope.
+#[utoipa::path(get, path = "/api/v1/tasks/", operation_id = "listTasks", tag = "relay",
+    params(("page_no" = Option<u32>, Query), ("page_size" = Option<u32>, Query),
+        ("status" = Option<String>, Query), ("model_name" = Option<String>, Query)),
+    responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn list(
     State(doors): State<Arc<Doors>>,
     RawQuery(query): RawQuery,
@@ -88,6 +103,10 @@ async fn list(
     answer(id, listed())
 }
 
+/// A result, by the handle that a query has named.
+#[utoipa::path(get, path = "/api/v1/results/{handle}", operation_id = "readResult", tag = "relay",
+    params(("handle" = String, Path)),
+    responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security((), ("bearer" = []), ("basic" = [])))]
 async fn result(
     State(doors): State<Arc<Doors>>,
     Path(handle): Path<String>,
