@@ -205,7 +205,7 @@ async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl In
 
 async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
     let path = request.uri().path();
-    let (said, allowed) = match path.ends_with("/transcription") || path.ends_with("/cancel") {
+    let (said, allowed) = match path.ends_with("transcription") || path.ends_with("cancel") {
         true => ("this is asked for by POST", "POST"),
         false => ("this page is read by GET", "GET, HEAD"),
     };
