@@ -8,9 +8,9 @@ use valet_clock::SharedClock;
 use valet_pacing::Quota;
 
 use crate::{
-    admission::Limits,
+    admission::{self, LimitReached, Limits, Now, Subjects},
     config::{self, Config, Tls},
-    identity::{self, Caller},
+    identity::{self, Caller, Subject},
     keyring::Keyring,
     policy::{Editions, Policy},
     token::{self, AppTokens, LiveToken, Share, Upstream},
@@ -49,6 +49,9 @@ pub struct Entry {
     pub limits: Arc<Limits>,
     /// Its tokens.
     pub tokens: Arc<AppTokens>,
+    app: Arc<str>,
+    /// The upstream that its tokens and tasks are of.
+    pub upstream: usize,
     /// The vendor account that its tasks are of.
     pub account: Arc<str>,
     /// Whether it is enabled.
@@ -178,6 +181,19 @@ impl Site {
 }
 
 impl Entry {
+    /// Takes a submit at the relay from the rate of its app, and of its subject.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn admit_submit(
+        &self,
+        subjects: &Subjects,
+        subject: Option<&Subject>,
+        now: Now,
+    ) -> Result<(), LimitReached> {
+        admission::admit_submit(&self.app, subject, &self.policy.quotas(), (&self.limits, subjects), now)
+    }
+
     fn new(app: &config::App, account: Arc<str>, now: Instant) -> Self {
         let editions = Editions::default();
         let policy = Policy::new(app, editions.current());
@@ -207,7 +223,19 @@ impl Entry {
     ) -> Self {
         let (is_enabled, results_need_bearer) = (app.enabled, app.results_need_bearer);
         let prepared = Prepared::default();
-        Self { policy, limits, tokens, account, is_enabled, results_need_bearer, prepared, editions }
+        let upstream = app.upstream;
+        Self {
+            app: app.id.clone(),
+            policy,
+            limits,
+            tokens,
+            upstream,
+            account,
+            is_enabled,
+            results_need_bearer,
+            prepared,
+            editions,
+        }
     }
 }
 

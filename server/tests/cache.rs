@@ -93,7 +93,7 @@ impl Bench {
     }
 
     fn source(&self) -> Source<'_> {
-        Source { tokens: &self.tokens, upstream: &self.upstream }
+        Source { tokens: &self.tokens, upstream: &self.upstream, is_direct: true }
     }
 
     /// The path of a request, as far as the cache.

@@ -15,6 +15,7 @@ use valet_pacing::RateBudget;
 use self::daily::Daily;
 pub use self::gate::Gate;
 use crate::{
+    config::Quotas,
     identity::Subject,
     policy::{Grant, Granted},
 };
@@ -96,6 +97,24 @@ pub fn admit<'s>(
         taken("tokens_per_day", app.day.take(now.unix, most))?;
     }
     Ok(Admitted(grant))
+}
+
+/// Takes a submit at the relay from the rates of its subject and its app: a submit asks for as much as a token
+/// does, and for work besides.
+///
+/// # Errors
+/// The limit that was reached.
+pub fn admit_submit(
+    app: &Arc<str>,
+    subject: Option<&Subject>,
+    quotas: &Quotas,
+    (limits, subjects): (&Limits, &Subjects),
+    now: Now,
+) -> Result<(), LimitReached> {
+    if let (Some(subject), Some(rate)) = (subject, quotas.subject_rate) {
+        taken("subject_rate", subjects.of(app, subject, now.instant).rate.take(now.instant, rate))?;
+    }
+    taken("rate", limits.rate.take(now.instant, quotas.rate))
 }
 
 fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), LimitReached> {

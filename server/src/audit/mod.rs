@@ -11,7 +11,7 @@ mod writer;
 
 pub use self::{
     event::Event,
-    record::{Door, Record},
+    record::{Door, EndUser, Record, Work},
     trail::{Metrics, OpenError, Target, Trail, Writer, key_beside},
     verify::{Finding, Report, verify},
 };

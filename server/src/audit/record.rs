@@ -24,9 +24,7 @@ pub struct Record {
     /// The app, if its credential proved it.
     pub app: Option<Arc<str>>,
     /// The end user.
-    pub subject: Option<Box<str>>,
-    /// The issuer that vouched for the end user; `None` if the app named it.
-    pub subject_issuer: Option<Arc<str>>,
+    pub subject: Option<Box<EndUser>>,
     /// The caller's own word for it.
     pub client_reference_id: Option<String>,
     /// Which of several reasons the outcome has, if it has several.
@@ -35,6 +33,8 @@ pub struct Record {
     pub mode: Option<&'static str>,
     /// The class of lifetime that was granted, in seconds.
     pub lifetime: Option<u32>,
+    /// What a request of the relay was about.
+    pub work: Option<Box<Work>>,
     /// The life that the token had left, in whole seconds.
     pub expires_in: Option<u64>,
     /// The SHA-256 of the token that was handed out; its line has a name made of it.
@@ -45,7 +45,25 @@ pub struct Record {
     pub upstream_request_id: Option<Arc<str>>,
 }
 
-/// The doors to the one use case.
+/// An end user.
+#[derive(Debug)]
+pub struct EndUser {
+    /// The name.
+    pub name: Box<str>,
+    /// The issuer that vouched for it; `None` if the app named it.
+    pub issuer: Option<Arc<str>>,
+}
+
+/// What a request of the relay was about.
+#[derive(Debug)]
+pub struct Work {
+    /// The task, by the upstream's name: letters, digits and hyphens.
+    pub task: Option<Box<str>>,
+    /// How many recordings were submitted.
+    pub urls: Option<u32>,
+}
+
+/// The doors: to the use case of issuing, and to the relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Door {
     /// `POST /v1/tokens`: Valet's own.
@@ -54,6 +72,14 @@ pub enum Door {
     DashScope,
     /// `POST /oauth/token`: every OAuth 2.0 library's.
     OAuth,
+    /// A query or list at the relay, which is not recorded.
+    Query,
+    /// A submit at the relay.
+    Submit,
+    /// A cancel at the relay.
+    Cancel,
+    /// A result read at the relay.
+    Result,
 }
 
 impl Door {
@@ -64,6 +90,10 @@ impl Door {
             Self::V1 => "v1",
             Self::DashScope => "dashscope",
             Self::OAuth => "oauth",
+            Self::Query => "query",
+            Self::Submit => "submit",
+            Self::Cancel => "cancel",
+            Self::Result => "result",
         }
     }
 }
@@ -96,11 +126,11 @@ impl Record {
         if let Some(app) = &self.app {
             plain(line, "app", app);
         }
-        if let Some(subject) = &self.subject {
-            chosen(line, "subject", subject);
-        }
-        if let Some(issuer) = &self.subject_issuer {
-            chosen(line, "subject_issuer", issuer);
+        if let Some(EndUser { name, issuer }) = self.subject.as_deref() {
+            chosen(line, "subject", name);
+            if let Some(issuer) = issuer {
+                chosen(line, "subject_issuer", issuer);
+            }
         }
         if let Some(reference) = &self.client_reference_id {
             chosen(line, "client_reference_id", reference);
@@ -111,6 +141,15 @@ impl Record {
         if let Some(seconds) = self.lifetime {
             name(line, "lifetime");
             number(line, seconds.into());
+        }
+        if let Some(Work { task, urls }) = self.work.as_deref() {
+            if let Some(task) = task {
+                plain(line, "task", task);
+            }
+            if let Some(urls) = urls {
+                name(line, "urls");
+                number(line, u64::from(*urls));
+            }
         }
         if let Some(seconds) = self.expires_in {
             name(line, "expires_in");
@@ -174,11 +213,11 @@ mod tests {
             latency: Duration::from_micros(15),
             app: Some("acme".into()),
             subject: None,
-            subject_issuer: None,
             client_reference_id: None,
             reason: None,
             mode: Some("direct"),
             lifetime: Some(60),
+            work: None,
             expires_in: Some(57),
             token: None,
             upstream_key: Some("9df37f5e".into()),
@@ -208,7 +247,7 @@ mod tests {
         #[test]
         fn what_a_caller_chose_cannot_break_its_line(subject in ".*", reference in ".*") {
             let record = Record {
-                subject: Some(subject.as_str().into()), client_reference_id: Some(reference.clone()), ..record()
+                subject: Some(Box::new(EndUser { name: subject.as_str().into(), issuer: None })), client_reference_id: Some(reference.clone()), ..record()
             };
             let line = parsed(&record);
             prop_assert_eq!(line["subject"].as_str(), Some(subject.as_str()));

@@ -111,7 +111,7 @@ impl Answer for Routes {
 
     /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
     /// them.
-    async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
+    async fn answer(self, peer: Peer, mut request: http::Request<Incoming>) -> Response<Self::Body> {
         if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
             // RFC 9112 §3.2.
             let fault = Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one");
@@ -129,6 +129,7 @@ impl Answer for Routes {
                 revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
             }
             _ => {
+                request.extensions_mut().insert(peer);
                 let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
                 answered.unwrap_or_else(|never| match never {}).map(Either::Right)
             }

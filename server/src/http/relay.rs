@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, RawQuery, Request, State},
     response::IntoResponse,
@@ -12,16 +13,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use utoipa_axum::{router::OpenApiRouter, routes};
+use valet_clock::ClockExt;
 
 use super::{
-    Doors, credential, dashscope,
+    Doors, Peer, credential, dashscope,
     errors::{self, Fault},
     openapi,
 };
 use crate::{
+    audit::Door,
     identity::Unidentified,
-    issue::Unreadable,
-    relay::{Ask, Document, Page, Refused, Shown},
+    issue::{Arrival, Unreadable},
+    relay::{Ask, Document, Noted, Page, Refused, Shown},
     request_id::RequestId,
 };
 
@@ -42,18 +45,23 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Doors>> {
 #[utoipa::path(post, path = "/api/v1/services/audio/asr/transcription", operation_id = "submitTask", tag = "relay",
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
-async fn submit(State(doors): State<Arc<Doors>>, request: Request) -> Response<Body> {
-    let id = doors.request_ids.next();
+async fn submit(
+    State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let arrival = doors.arrival(Door::Submit, peer, &parts.headers);
+    let mut noted = Noted::default();
     let submitted = async {
         let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
         only_known(&parts.headers)?;
-        let body = Limited::new(body, LARGEST).collect().await;
-        let body = body.map_err(|_| Unreadable::TooLarge { limit: LARGEST })?.to_bytes();
+        let body = read(&doors, body).await?;
         let key = text(&parts.headers, "idempotency-key")?.map(str::to_owned);
-        doors.relay.submit(&Ask { shown, body, key }).await
+        doors.relay.submit(&Ask { shown, body, key }, &arrival, &mut noted).await
     };
-    answer(id, submitted.await)
+    let submitted = submitted.await;
+    recorded(&doors, arrival, noted, submitted)
 }
 
 /// How far a task is, as at DashScope.
@@ -62,12 +70,16 @@ async fn submit(State(doors): State<Arc<Doors>>, request: Request) -> Response<B
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn query(
     State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let id = doors.request_ids.next();
-    let queried = async { doors.relay.query(&shown(&headers)?.ok_or(Unidentified::Missing)?, &handle).await };
-    answer(id, queried.await)
+    let arrival = doors.arrival(Door::Query, peer, &headers);
+    let queried = async {
+        let shown = shown(&headers)?.ok_or(Unidentified::Missing)?;
+        doors.relay.query(&shown, &arrival, &handle).await
+    };
+    answer(arrival.request_id, queried.await)
 }
 
 /// Cancel a task that has not begun, as at DashScope.
@@ -76,13 +88,18 @@ async fn query(
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn cancel(
     State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let id = doors.request_ids.next();
-    let cancelled =
-        async { doors.relay.cancel(&shown(&headers)?.ok_or(Unidentified::Missing)?, &handle).await };
-    answer(id, cancelled.await)
+    let arrival = doors.arrival(Door::Cancel, peer, &headers);
+    let mut noted = Noted::default();
+    let cancelled = async {
+        let shown = shown(&headers)?.ok_or(Unidentified::Missing)?;
+        doors.relay.cancel(&shown, &handle, &arrival, &mut noted).await
+    };
+    let cancelled = cancelled.await;
+    recorded(&doors, arrival, noted, cancelled)
 }
 
 /// The caller's own tasks of the last day, as at DashScope.
@@ -92,15 +109,16 @@ async fn cancel(
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn list(
     State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let id = doors.request_ids.next();
+    let arrival = doors.arrival(Door::Query, peer, &headers);
     let listed = || {
         let page = page(query.as_deref().unwrap_or_default())?;
-        doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &page)
+        doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &arrival, &page)
     };
-    answer(id, listed())
+    answer(arrival.request_id, listed())
 }
 
 /// A result, by the handle that a query has named.
@@ -109,15 +127,22 @@ async fn list(
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security((), ("bearer" = []), ("basic" = [])))]
 async fn result(
     State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let id = doors.request_ids.next();
+    let arrival = doors.arrival(Door::Result, peer, &headers);
+    let id = arrival.request_id;
+    let mut noted = Noted::default();
     let found = async {
         let (shown, range) = (shown(&headers)?, text(&headers, "range")?);
-        doors.relay.result(shown.as_ref(), &handle, range).await
+        doors.relay.result(shown.as_ref(), &handle, range, &arrival, &mut noted).await
     };
-    match found.await {
+    let found = found.await;
+    let status =
+        found.as_ref().map_or_else(|refused| refusal(id, refused).status().as_u16(), |found| found.status);
+    doors.relay.record(arrival, status, noted, found.as_ref());
+    match found {
         Ok(stream) => {
             let status = StatusCode::from_u16(stream.status).unwrap_or(StatusCode::OK);
             let mut response = super::response(status, "application/json", id, Bytes::new())
@@ -131,6 +156,26 @@ async fn result(
         }
         Err(refused) => refusal(id, &refused),
     }
+}
+
+/// The body of a submit.
+async fn read(doors: &Doors, body: Body) -> Result<Bytes, Unreadable> {
+    let whole = Limited::new(body, LARGEST).collect();
+    let slow = |_| Unreadable::TooSlow { seconds: doors.bounds.body_time.as_secs() };
+    let whole = doors.issue.clock.timeout(doors.bounds.body_time, whole).await.map_err(slow)?;
+    whole.map(http_body_util::Collected::to_bytes).map_err(|_| Unreadable::TooLarge { limit: LARGEST })
+}
+
+fn recorded(
+    doors: &Doors,
+    arrival: Arrival,
+    noted: Noted,
+    answered: Result<Document, Refused>,
+) -> Response<Body> {
+    let outcome = answered.as_ref().map(drop).map_err(Clone::clone);
+    let response = answer(arrival.request_id, answered);
+    doors.relay.record(arrival, response.status().as_u16(), noted, outcome.as_ref());
+    response
 }
 
 fn answer(id: RequestId, answered: Result<Document, Refused>) -> Response<Body> {

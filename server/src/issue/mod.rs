@@ -16,7 +16,7 @@ pub use self::{
 };
 use crate::{
     admission::{self, Gate, Subjects},
-    audit::{Door, Event, Record, Trail},
+    audit::{Door, EndUser, Event, Record, Trail},
     config::{Lifetime, Mode},
     identity::{Caller, Credential, Look, Reach, Subject, Unidentified},
     policy::{Granted, TokenRequest, UpstreamUse},
@@ -132,7 +132,7 @@ impl Issue {
     }
 
     /// Holds up an address whose requests keep proving nobody.
-    fn hold_up<T>(&self, arrival: &Arrival, site: &Site, decided: &mut Result<T, Refusal>) {
+    pub(crate) fn hold_up<T>(&self, arrival: &Arrival, site: &Site, decided: &mut Result<T, Refusal>) {
         if let Err(Refusal::Unidentified(who)) = decided
             && who.is_nobody()
             && let Err(reached) =
@@ -143,7 +143,7 @@ impl Issue {
     }
 
     /// What every line of the audit trail says of its request.
-    fn line(&self, arrival: Arrival, status: u16, outcome: &'static str) -> Record {
+    pub(crate) fn line(&self, arrival: Arrival, status: u16, outcome: &'static str) -> Record {
         let latency = self.clock.now().saturating_duration_since(arrival.at);
         Record {
             time: self.clock.unix(),
@@ -155,11 +155,11 @@ impl Issue {
             latency,
             app: None,
             subject: None,
-            subject_issuer: None,
             client_reference_id: None,
             reason: None,
             mode: None,
             lifetime: None,
+            work: None,
             expires_in: None,
             token: None,
             upstream_key: None,
@@ -194,7 +194,7 @@ impl Issue {
             Granted::Relay(grant) => return Ok(Issued::relay(&grant, site, entry, times)),
         };
         let upstream = &site.upstreams[upstream_use.upstream];
-        let source = Source { tokens: &entry.tokens, upstream };
+        let source = Source { tokens: &entry.tokens, upstream, is_direct: true };
         let (token, now) = match self.cache.peek(source, &upstream_use, now) {
             Some(token) => (token, now),
             None => (self.obtain(source, upstream_use, noted).await?, self.clock.now()),
@@ -263,8 +263,7 @@ impl Issue {
         };
         self.trail.record(Record {
             app: noted.app,
-            subject_issuer: noted.subject.as_ref().and_then(|subject| subject.issuer.clone()),
-            subject: noted.subject.map(|subject| subject.name),
+            subject: noted.subject.map(end_user),
             client_reference_id: noted.client_reference_id,
             reason: decided.err().and_then(Refusal::detail),
             mode: noted.granted.map(|(mode, _)| mode.name()),
@@ -276,6 +275,11 @@ impl Issue {
             ..line
         });
     }
+}
+
+/// A subject, as the audit trail has it.
+pub(crate) fn end_user(subject: Subject) -> Box<EndUser> {
+    Box::new(EndUser { name: subject.name, issuer: subject.issuer })
 }
 
 /// What is known of a request by the time it is recorded.

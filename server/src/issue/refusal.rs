@@ -93,7 +93,7 @@ impl Refusal {
     }
 
     /// Which of several reasons, where the word alone does not say.
-    pub(super) fn detail(&self) -> Option<&'static str> {
+    pub(crate) fn detail(&self) -> Option<&'static str> {
         match self {
             Self::Denied(denial) => Some(denial.name()),
             Self::Limited(reached) => Some(reached.limit),

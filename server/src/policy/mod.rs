@@ -335,6 +335,12 @@ impl Policy {
         &self.edition
     }
 
+    /// How much the app and its subjects may ask for.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        self.quotas
+    }
+
     /// How many classes of lifetime the app may have.
     #[must_use]
     pub fn classes(&self) -> usize {

@@ -22,8 +22,10 @@ use self::{
     upstream::{Http, Reply, Trouble},
 };
 use crate::{
+    audit::{Record, Work},
+    config::Mode,
     identity::{Credential, Look, Reach, Unidentified},
-    issue::{Issue, Refusal},
+    issue::{Arrival, Issue, Refusal, end_user},
     policy::{Permit, UpstreamUse},
     relay_token::Claims,
     site::{Entry, Site},
@@ -55,6 +57,21 @@ struct Asker<'s> {
     claims: Option<Claims>,
 }
 
+impl Asker<'_> {
+    /// The upstream of its app.
+    fn upstream<'s>(&self, site: &'s Site) -> &'s Arc<Upstream> {
+        &site.upstreams[self.entry.upstream]
+    }
+}
+
+/// What is known of a request by the time it is recorded.
+#[derive(Debug, Default)]
+pub struct Noted {
+    owner: Option<Owner>,
+    task: Option<String>,
+    urls: Option<u32>,
+}
+
 /// Why the relay refuses.
 #[derive(Clone, Debug)]
 pub enum Refused {
@@ -77,6 +94,18 @@ pub enum Refused {
     NoResult,
 }
 
+impl Refused {
+    /// One word for the audit trail, and which of several reasons it has.
+    fn told(&self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Here(refusal) => (refusal.reason(), refusal.detail()),
+            Self::Upstream { .. } => ("upstream_refused", None),
+            Self::OutcomeUnknown => ("outcome_unknown", None),
+            Self::NoResult => ("no_result", None),
+        }
+    }
+}
+
 impl<R: Into<Refusal>> From<R> for Refused {
     fn from(refusal: R) -> Self {
         Self::Here(refusal.into())
@@ -94,6 +123,42 @@ impl Relay {
     /// If no HTTP client can be built.
     pub fn new(issue: Arc<Issue>) -> Result<Self, reqwest::Error> {
         Ok(Self { issue, http: Http::new()?, records: Records::default(), submits: Submits::default() })
+    }
+
+    /// Records what became of a request, which was answered with `status`.
+    pub fn record<T>(&self, arrival: Arrival, status: u16, noted: Noted, outcome: Result<&T, &Refused>) {
+        let (outcome, reason) = match outcome {
+            Ok(_) => ("done", None),
+            Err(refused) => refused.told(),
+        };
+        let subject = noted.owner.as_ref().and_then(|owner| owner.subject.clone());
+        self.issue.trail.record(Record {
+            app: noted.owner.map(|owner| owner.app),
+            subject: subject.map(end_user),
+            reason,
+            mode: Some(Mode::Relay.name()),
+            work: Some(Box::new(Work { task: noted.task.map(Into::into), urls: noted.urls })),
+            ..self.issue.line(arrival, status, outcome)
+        });
+    }
+
+    /// Who asks, held up if its address keeps proving nobody; noted, and taken from the app's rate if it `costs`.
+    fn admitted<'s>(
+        &self,
+        site: &'s Site,
+        shown: &Shown,
+        arrival: &Arrival,
+        noted: &mut Noted,
+    ) -> Result<Asker<'s>, Refused> {
+        let mut asker = self.asker(site, shown);
+        if let Err(Refused::Here(refusal)) = &asker {
+            let mut refused: Result<(), Refusal> = Err(refusal.clone());
+            self.issue.hold_up(arrival, site, &mut refused);
+            asker = asker.map_err(|_| refused.expect_err("it was refused").into());
+        }
+        let asker = asker?;
+        noted.owner = Some(asker.owner.clone());
+        Ok(asker)
     }
 
     /// Who asks. Looked at anew for each request: a token that was revoked, and one whose app was disabled,
@@ -136,7 +201,7 @@ impl Relay {
     ) -> Result<Reply, Refused> {
         let upstream_use = permit.into_upstream_use();
         let upstream = upstream(site, &upstream_use);
-        let source = Source { tokens: &entry.tokens, upstream };
+        let source = Source { tokens: &entry.tokens, upstream, is_direct: false };
         let called = self.http.call((&self.issue.cache, &self.issue.clock), source, upstream_use, call).await;
         match called {
             Ok(reply) if reply.status == 200 => Ok(reply),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Owner, handle::TaskKey};
 
@@ -50,8 +50,12 @@ impl Known {
 }
 
 impl Task {
+    /// A task of which no more is known than that it was submitted: of `model`, if that is known.
     pub(super) fn new(owner: Owner, key: TaskKey, handle: String, model: Option<String>) -> Self {
-        let (known, look) = (Mutex::default(), tokio::sync::Mutex::default());
+        // Seen to be submitted, it is pending until it is looked at; of another nothing can be said.
+        let seen = model.as_ref().map(|_| json!({ "output": { "task_status": "PENDING" } }));
+        let known = Mutex::new(Known { document: seen.map(Arc::new), at: None });
+        let look = tokio::sync::Mutex::default();
         Self { owner, key, handle, model, known, look }
     }
 

@@ -7,8 +7,9 @@ use futures_util::{Stream as _, StreamExt, stream::BoxStream};
 use url::{Host, Url};
 use valet_clock::ClockExt;
 
-use super::{Refused, Relay, Shown, handle::ResultKey};
+use super::{Noted, Refused, Relay, Shown, handle::ResultKey};
 use crate::{
+    issue::Arrival,
     net::is_public,
     token::{Failure, Kind},
 };
@@ -37,6 +38,8 @@ impl Relay {
         shown: Option<&Shown>,
         handle: &str,
         range: Option<&str>,
+        arrival: &Arrival,
+        noted: &mut Noted,
     ) -> Result<Stream, Refused> {
         let site = self.issue.site.load_full();
         let now = self.issue.clock.unix();
@@ -46,7 +49,7 @@ impl Relay {
         let entry = entry.filter(|entry| entry.is_enabled).ok_or(Refused::NoResult)?;
         match shown {
             Some(shown) => {
-                let asker = self.asker(&site, shown)?;
+                let asker = self.admitted(&site, shown, arrival, noted)?;
                 if asker.owner.bytes() != key.owner {
                     return Err(Refused::NoResult);
                 }

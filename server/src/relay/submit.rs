@@ -12,11 +12,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    Document, Owner, Refused, Relay, Shown, handle::TaskKey, records::Task, submission::Submission,
+    Document, Noted, Owner, Refused, Relay, Shown, handle::TaskKey, records::Task, submission::Submission,
     upstream::Call,
 };
 use crate::{
-    issue::Unreadable,
+    admission,
+    issue::{Arrival, Unreadable},
     relay_token::Claims,
     site::Site,
     token::{Failure, Kind},
@@ -27,8 +28,8 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// The most submits that are known at once; beyond it the broker takes none with a key.
 const MOST: usize = 100_000;
 
-/// The outcome of a submit: the task's handle.
-type Outcome = Result<String, Refused>;
+/// The outcome of a submit: the task's handle, and its id at the upstream.
+type Outcome = Result<(String, String), Refused>;
 
 /// The submits under way, and those that can be asked for again.
 #[derive(Debug, Default)]
@@ -59,12 +60,21 @@ impl Relay {
     ///
     /// # Errors
     /// If it is refused.
-    pub async fn submit(self: &Arc<Self>, ask: &Ask) -> Result<Document, Refused> {
+    pub async fn submit(
+        self: &Arc<Self>,
+        ask: &Ask,
+        arrival: &Arrival,
+        noted: &mut Noted,
+    ) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
         let private = site.has_private_hosts();
-        let asker = self.asker(&site, &ask.shown)?;
+        let asker = self.admitted(&site, &ask.shown, arrival, noted)?;
         let (submission, hosts) = Submission::read(&ask.body, private)?;
+        noted.urls = u32::try_from(hosts.len()).ok();
         asker.entry.policy.permit(asker.claims.as_ref(), submission.submitted(&hosts))?;
+        let owner = &asker.owner;
+        let now = admission::Now { instant: self.issue.clock.now(), unix: self.issue.clock.unix() };
+        asker.entry.admit_submit(&self.issue.subjects, owner.subject.as_ref(), now)?;
         let body = sha256(submission.body().to_string().as_bytes());
         let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
         let mut outcome = match joined {
@@ -83,7 +93,8 @@ impl Relay {
         };
         let ended = outcome.wait_for(Option::is_some).await;
         let ended = ended.map_or(Some(Err(Refused::OutcomeUnknown)), |outcome| outcome.clone());
-        let handle = ended.unwrap_or(Err(Refused::OutcomeUnknown))?;
+        let (handle, id) = ended.unwrap_or(Err(Refused::OutcomeUnknown))?;
+        noted.task = Some(id);
         Ok(Document(json!({ "output": { "task_status": "PENDING", "task_id": handle } })))
     }
 
@@ -110,7 +121,7 @@ impl Relay {
         let handle = key.seal(keys, &owner.bytes(), now);
         let task = Task::new(owner.clone(), key, handle.clone(), Some(submission.model.clone()));
         self.records.keep(task, now);
-        Ok(handle)
+        Ok((handle, id.to_owned()))
     }
 }
 

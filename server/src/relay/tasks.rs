@@ -6,12 +6,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    Asker, Document, Refused, Relay, Shown,
+    Asker, Document, Noted, Refused, Relay, Shown,
     handle::{ResultKey, TaskKey},
     records::Task,
     upstream::Call,
 };
-use crate::site::Site;
+use crate::{issue::Arrival, site::Site};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
@@ -34,9 +34,9 @@ impl Relay {
     ///
     /// # Errors
     /// If the caller is nobody, or the upstream does not tell and never did.
-    pub async fn query(&self, shown: &Shown, handle: &str) -> Result<Document, Refused> {
+    pub async fn query(&self, shown: &Shown, arrival: &Arrival, handle: &str) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
-        let asker = self.asker(&site, shown)?;
+        let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
         let Some(task) = self.task(&site, &asker, handle) else { return Ok(unknown(handle)) };
         self.look(&site, &asker, &task).await?;
         Ok(self.document(&site, &task))
@@ -46,9 +46,15 @@ impl Relay {
     ///
     /// # Errors
     /// If it cannot be cancelled any more.
-    pub async fn cancel(&self, shown: &Shown, handle: &str) -> Result<Document, Refused> {
+    pub async fn cancel(
+        &self,
+        shown: &Shown,
+        handle: &str,
+        arrival: &Arrival,
+        noted: &mut Noted,
+    ) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
-        let asker = self.asker(&site, shown)?;
+        let asker = self.admitted(&site, shown, arrival, noted)?;
         let task = self.task(&site, &asker, handle);
         // The upstream says the same of a task that never was.
         let task = task.ok_or_else(|| Refused::Upstream {
@@ -57,6 +63,7 @@ impl Relay {
             message: "Failed to cancel the task, please confirm if the task is in PENDING status.".into(),
             retry_after: None,
         })?;
+        noted.task = Some(task.key.id.clone());
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
         self.call(&site, asker.entry, asker.entry.policy.access()?, call).await?;
@@ -67,9 +74,9 @@ impl Relay {
     ///
     /// # Errors
     /// If the caller is nobody.
-    pub fn list(&self, shown: &Shown, page: &Page) -> Result<Document, Refused> {
+    pub fn list(&self, shown: &Shown, arrival: &Arrival, page: &Page) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
-        let asker = self.asker(&site, shown)?;
+        let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
         asker.entry.policy.access()?;
         let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));
         let fits = |task: &Arc<Task>| {
@@ -123,9 +130,15 @@ impl Relay {
         if is_fresh(task) {
             return Ok(());
         }
+        let permit = asker.entry.policy.access()?;
+        let upstream = asker.upstream(site);
+        if let Err(wait) = upstream.take_query(self.issue.clock.now()) {
+            // Nobody waits for the budget who can be told what was known a moment ago.
+            return if task.known().document.is_some() { Ok(()) } else { Err(throttled(wait)) };
+        }
         let path = format!("/tasks/{}", task.key.id);
         let call = Call { method: &Method::GET, path: &path, body: None };
-        match self.call(site, asker.entry, asker.entry.policy.access()?, call).await {
+        match self.call(site, asker.entry, permit, call).await {
             Ok(reply) => {
                 task.learn(reply.body, self.issue.clock.now());
                 Ok(())
@@ -151,6 +164,16 @@ impl Relay {
             result["transcription_url"] = json!(format!("{}/results/{handle}", site.relay_url()));
         }
         Document(document)
+    }
+}
+
+/// What the upstream says of too many queries.
+fn throttled(wait: Duration) -> Refused {
+    Refused::Upstream {
+        status: 429,
+        code: "Throttling.RateQuota".into(),
+        message: "Requests rate limit exceeded, please try again later.".into(),
+        retry_after: Some(wait.as_secs() + 1),
     }
 }
 

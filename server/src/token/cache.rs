@@ -86,6 +86,8 @@ pub struct Source<'s> {
     pub tokens: &'s AppTokens,
     /// The upstream that the use is for.
     pub upstream: &'s Arc<Upstream>,
+    /// Whether the token leaves the broker: then its holder draws on the account's queries.
+    pub is_direct: bool,
 }
 
 impl Cache {
@@ -122,7 +124,7 @@ impl Cache {
             self.mint(lead, source, upstream_use.clone(), now);
         }
         self.metrics.hits.inc();
-        source.upstream.hand_out(live)
+        source.upstream.hand_out(live, source.is_direct)
     }
 
     /// A token for `upstream_use`: the one in hand, the one being minted, or a new one.
@@ -219,7 +221,7 @@ impl Cache {
     ) -> Result<LiveToken, Failure> {
         // The policy or the key may have changed while the mint was under way.
         if serves(&live, upstream_use, self.clock.now()) {
-            Ok(source.upstream.hand_out(live))
+            Ok(source.upstream.hand_out(live, source.is_direct))
         } else if may_be_handed_out(&live, upstream_use) {
             Err(Failure::of(Kind::TooShort))
         } else {

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use valet_pacing::{Quota, RateBudget};
+
 /// About how often a client of one-minute tokens asks: it gets one with 42 to 60 s left, and renews
 /// it before its end.
 const WINDOW: Duration = Duration::from_secs(40);
@@ -25,6 +27,8 @@ const LEAST: f64 = 0.05;
 pub struct Share {
     current: AtomicU32,
     windows: Mutex<Windows>,
+    /// What the relay has used.
+    relay: RateBudget,
 }
 
 #[derive(Debug)]
@@ -37,7 +41,11 @@ impl Share {
     /// Nobody draws on it yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { current: AtomicU32::new(0), windows: Mutex::new(Windows { began: now, previous: 0 }) }
+        Self {
+            current: AtomicU32::new(0),
+            windows: Mutex::new(Windows { began: now, previous: 0 }),
+            relay: RateBudget::new(now),
+        }
     }
 
     /// A token was handed to a direct caller.
@@ -45,8 +53,20 @@ impl Share {
         self.current.fetch_add(1, Relaxed);
     }
 
+    /// Takes a query of the relay, of the `per_second` that the account may make.
+    pub(super) fn take_query(&self, per_second: u32, now: Instant) -> Result<(), Duration> {
+        let direct = self.callers(now) > 0;
+        let permits = if direct { (per_second * 3 / 4).max(1) } else { per_second };
+        self.relay.take(now, Quota::per_second(permits, 2))
+    }
+
     /// The queries a second that one caller may make, of the `per_second` that the account may.
     pub(super) fn of(&self, per_second: f64, now: Instant) -> f64 {
+        (per_second / f64::from(self.callers(now).max(1))).max(LEAST)
+    }
+
+    /// How many direct callers there are, about.
+    fn callers(&self, now: Instant) -> u32 {
         let mut windows = self.windows.lock().expect("no code panics while it holds the windows");
         let age = now.saturating_duration_since(windows.began);
         if age >= WINDOW {
@@ -55,8 +75,7 @@ impl Share {
             windows.previous = if age < WINDOW * 2 { ended } else { 0 };
             windows.began = now;
         }
-        let callers = windows.previous.max(self.current.load(Relaxed)).max(1);
-        (per_second / f64::from(callers)).max(LEAST)
+        windows.previous.max(self.current.load(Relaxed))
     }
 }
 

@@ -1,6 +1,9 @@
 //! An upstream of the site: its pool of keys and its account's query budget.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use valet_clock::SharedClock;
 
@@ -73,8 +76,19 @@ impl Upstream {
         probe::probe(&self.pool).await;
     }
 
-    pub(super) fn hand_out(&self, live: Arc<Live<Minted>>) -> LiveToken {
-        self.share.handed_out();
+    /// Takes a status query of the relay from the account's budget, of which direct callers are left a quarter
+    /// while there are any.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub fn take_query(&self, now: Instant) -> Result<(), Duration> {
+        self.share.take_query(self.config.queries_per_second, now)
+    }
+
+    pub(super) fn hand_out(&self, live: Arc<Live<Minted>>, is_direct: bool) -> LiveToken {
+        if is_direct {
+            self.share.handed_out();
+        }
         LiveToken(live)
     }
 }
