@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 use valet_clock::{ClockExt, SharedClock};
 use valet_pacing::BackOff;
@@ -45,9 +45,16 @@ pub(crate) struct Api {
     pub(crate) clock: SharedClock,
 }
 
+/// What is told of several tasks at once.
+#[derive(Deserialize)]
+struct Awaited {
+    tasks: Vec<Task>,
+}
+
 /// How one kind of call is made.
 struct Manner<'m> {
-    pacer: &'m Pacer,
+    /// Whom success and refusals are told to.
+    pacer: Option<&'m Pacer>,
     limit: Duration,
     /// How long its token should live at least.
     life: Duration,
@@ -65,7 +72,7 @@ impl Api {
             let call = self.call(Method::POST, path, token).header("X-DashScope-Async", "enable").json(body);
             if resolves { call.header("X-DashScope-OssResourceResolve", "enable") } else { call }
         };
-        let manner = Manner { pacer: &self.submits, limit: LIMIT, life: SUBMIT_LIFE, meant: doubtful };
+        let manner = Manner { pacer: Some(&self.submits), limit: LIMIT, life: SUBMIT_LIFE, meant: doubtful };
         self.retried(|| async {
             self.token_for(SUBMIT_LIFE).await?;
             self.submits.take(&self.clock).await;
@@ -75,25 +82,45 @@ impl Api {
         .await
     }
 
-    /// Looks once at a task, without waiting for a turn; the service may hold the answer back for `wait`,
-    /// and whether it does is told too.
-    pub(crate) async fn look(&self, id: &TaskId, wait: Option<Duration>) -> Result<(Task, bool), Error> {
+    /// Looks once at a task, without waiting for a turn.
+    pub(crate) async fn look(&self, id: &TaskId) -> Result<Task, Error> {
         let path = path_of(id)?;
-        let build = |token: &Token| {
-            self.long_polls.at(token.base_url());
-            let call = self.call(Method::GET, &path, token);
-            match wait {
-                Some(wait) => call.header("Prefer", format!("wait={}", wait.as_secs())),
-                None => call,
-            }
+        let build = |token: &Token| self.call(Method::GET, &path, token);
+        parsed(&self.exchange(&build, &self.plainly()).await?)
+    }
+
+    /// Looks at tasks at a relay, which holds its answer back until there is something to tell of any of them,
+    /// for `wait` at most; also tells whether it says that it did. Without waiting for a turn.
+    pub(crate) async fn await_any(&self, ids: &[TaskId], wait: Duration) -> Result<(Vec<Task>, bool), Error> {
+        let path = match ids {
+            [id] => path_of(id)?,
+            _ => "tasks/wait".to_owned(),
         };
-        let manner = Manner { limit: LIMIT + wait.unwrap_or_default(), ..self.plainly() };
-        let answer = self.exchange(&build, &manner).await?;
-        let task = parsed(&answer)?;
-        if wait.is_some() {
-            self.long_polls.learn(answer.waited);
+        let build = |token: &Token| {
+            let call = match ids {
+                [_] => self.call(Method::GET, &path, token),
+                _ => self.call(Method::POST, &path, token).json(&json!({ "task_ids": ids })),
+            };
+            call.header("Prefer", format!("wait={}", wait.as_secs()))
+        };
+        // A refusal is one to wait, and says nothing of the budget for looks.
+        let manner = Manner { pacer: None, limit: LIMIT + wait, ..self.plainly() };
+        let answered = self.exchange(&build, &manner).await.and_then(|answer| {
+            let tasks = match ids {
+                [_] => vec![parsed(&answer)?],
+                _ => parsed::<Awaited>(&answer)?.tasks,
+            };
+            Ok((tasks, answer.waited))
+        });
+        let now = self.clock.now();
+        match &answered {
+            Ok((tasks, false)) if !tasks.iter().any(|task| task.status().is_final()) => {
+                self.long_polls.ignored(now);
+            }
+            Ok(_) => {}
+            Err(error) => self.long_polls.refused(now, ids.len(), error),
         }
-        Ok((task, answer.waited))
+        answered
     }
 
     /// Asks how far a task is, and again if that fails.
@@ -162,11 +189,12 @@ impl Api {
             life => self.tokens.token_for(life).await?,
         };
         self.queries.learn(token.queries_per_second());
+        self.long_polls.at(&token);
         Ok(token)
     }
 
     fn plainly(&self) -> Manner<'_> {
-        Manner { pacer: &self.queries, limit: LIMIT, life: Duration::ZERO, meant: |error| error }
+        Manner { pacer: Some(&self.queries), limit: LIMIT, life: Duration::ZERO, meant: |error| error }
     }
 
     /// A call that counts against the account's queries, made in its turn, and again while it may pass.
@@ -198,9 +226,11 @@ impl Api {
             token = self.token_for(life).await?;
             answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
         }
-        match answer.status {
-            200 => pacer.served(),
-            429 => pacer.refused(self.clock.now(), answer.retry_after.map(|told| told.min(LONGEST_WAIT))),
+        match (answer.status, pacer) {
+            (200, Some(pacer)) => pacer.served(),
+            (429, Some(pacer)) => {
+                pacer.refused(self.clock.now(), answer.retry_after.map(|told| told.min(LONGEST_WAIT)));
+            }
             _ => {}
         }
         if answer.status != 200 {

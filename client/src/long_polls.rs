@@ -1,8 +1,19 @@
 //! Whether the service holds an answer back until there is something to tell (RFC 7240, `Prefer: wait`).
 //!
-//! DashScope itself does not. It is asked once at each base URL, and never again where it is not obeyed.
+//! A broker's relay does; DashScope itself does not, and is never asked to. What the relay refuses is not
+//! asked for again for a while. Knows no tasks.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use crate::{Error, Kind, Token, token::Mode};
+
+/// The most tasks that one request may wait for.
+const GROUP: usize = 100;
+/// How long a relay that does not hold answers back, or not for several tasks, is taken at its word.
+const REST: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(crate) struct LongPolls(Mutex<Known>);
@@ -10,26 +21,44 @@ pub(crate) struct LongPolls(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     base_url: String,
-    offers: Option<bool>,
+    mode: Mode,
+    rests_until: Option<Instant>,
+    /// Until when a request waits for one task only.
+    alone_until: Option<Instant>,
 }
 
 impl LongPolls {
-    /// Whether it offers that, or may.
-    pub(crate) fn may_ask(&self) -> bool {
-        self.lock().offers != Some(false)
+    /// The most tasks that one request may wait for; `None` where none can wait.
+    pub(crate) fn most(&self, now: Instant) -> Option<usize> {
+        let known = self.lock();
+        let passes = |until: Option<Instant>| until.is_none_or(|until| now >= until);
+        let waits = known.mode == Mode::Relay && passes(known.rests_until);
+        waits.then_some(if passes(known.alone_until) { GROUP } else { 1 })
     }
 
-    /// Calls go to `base_url` from now on.
-    pub(crate) fn at(&self, base_url: &str) {
+    /// Calls are made with `token` from now on.
+    pub(crate) fn at(&self, token: &Token) {
         let mut known = self.lock();
-        if known.base_url != base_url {
-            *known = Known { base_url: base_url.to_owned(), offers: None };
+        if known.base_url != token.base_url() || known.mode != token.mode() {
+            let (base_url, mode) = (token.base_url().to_owned(), token.mode());
+            *known = Known { base_url, mode, ..Known::default() };
         }
     }
 
-    /// It was asked to, and did or did not.
-    pub(crate) fn learn(&self, applied: bool) {
-        self.lock().offers = Some(applied);
+    /// It was asked to hold an answer back, and did not.
+    pub(crate) fn ignored(&self, now: Instant) {
+        self.lock().rests_until = now.checked_add(REST);
+    }
+
+    /// It refused to wait for so many tasks.
+    pub(crate) fn refused(&self, now: Instant, tasks: usize, error: &Error) {
+        let mut known = self.lock();
+        if error.status() == Some(429) {
+            // Too many wait there already.
+            known.rests_until = now.checked_add(error.retry_after().unwrap_or(REST).min(REST));
+        } else if tasks > 1 && matches!(error.kind(), Kind::Refused | Kind::Malformed) {
+            known.alone_until = now.checked_add(REST);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -58,6 +58,8 @@ pub(crate) fn refusal(answer: Answer, token: Option<&Token>) -> Error {
     let code = body.code.map(redacted).unwrap_or_default();
     let kind = match (answer.status, code.as_str()) {
         (401, _) => Kind::Credentials,
+        // A relay's, of a submit that it lost sight of.
+        (_, "SubmitOutcomeUnknown") => Kind::Ambiguous,
         // Documented with 429, and waiting does not help.
         (
             429,
@@ -77,6 +79,10 @@ pub(crate) fn refusal(answer: Answer, token: Option<&Token>) -> Error {
         Kind::Credentials => format!("the service does not accept the token: {said}"),
         Kind::Throttled => format!("the service asks for fewer requests: {said}"),
         Kind::Unavailable => format!("the service has a fault: {said}"),
+        Kind::Ambiguous => format!(
+            "the task may or may not have been submitted, and was not sent again, since it would be billed \
+             twice ({said}): look for it in the list of tasks first"
+        ),
         _ => format!("the service refuses: {said}"),
     };
     let code = (!code.is_empty()).then_some(code);

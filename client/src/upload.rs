@@ -20,11 +20,12 @@ use url::{Host, Url};
 use valet_clock::ClockExt;
 
 use crate::{
-    Client, Error, Kind, Transcription, TranscriptionRequest,
+    Client, Error, Kind, Token, Transcription, TranscriptionRequest,
     error::invalid,
     http,
     refusal::{malformed, no_answer, refusal},
     request::Model,
+    token::Mode,
 };
 
 const CHUNK: usize = 64 << 10;
@@ -141,7 +142,7 @@ impl Upload {
 
     async fn run(self) -> Result<Uploaded, Error> {
         let token = self.client.token().await?;
-        offers_storage(token.base_url())?;
+        offers_storage(&token)?;
         let mut failures = 0;
         loop {
             match self.once().await {
@@ -249,18 +250,25 @@ async fn opened(path: &Path) -> Result<(File, u64), Error> {
 }
 
 /// Whether the region has temporary storage; of hosts that are not the vendor's, their answer tells.
-fn offers_storage(base_url: &str) -> Result<(), Error> {
-    let url: Option<Url> = base_url.parse().ok();
+fn offers_storage(token: &Token) -> Result<(), Error> {
+    let url: Option<Url> = token.base_url().parse().ok();
+    if token.mode() == Mode::Relay {
+        return Err(takes_no_files("a relay"));
+    }
     let Some(Host::Domain(host)) = url.as_ref().and_then(Url::host) else { return Ok(()) };
     let is_vendor = host.ends_with(".aliyuncs.com");
     if !is_vendor || host == "dashscope.aliyuncs.com" || host.contains(".cn-beijing.") {
         return Ok(());
     }
+    Err(takes_no_files(host))
+}
+
+fn takes_no_files(who: &str) -> Error {
     let message = format!(
-        "file: {host} takes no local files, only Beijing does: put the recording where it can be downloaded \
-         without a login, such as object storage with a signed URL, and name its URL"
+        "file: {who} takes no local files, only DashScope in Beijing does: put the recording where it can be \
+         downloaded without a login, such as object storage with a signed URL, and name its URL"
     );
-    Err(Error::new(Kind::InvalidRequest, message))
+    Error::new(Kind::InvalidRequest, message)
 }
 
 /// The file's name as it can stand in any URL; its end tells the format.
@@ -276,22 +284,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_vendors_other_regions_are_known_to_take_no_files() {
+    fn relays_and_the_vendors_other_regions_are_known_to_take_no_files() {
         for takes in [
             "https://dashscope.aliyuncs.com/api/v1",
             "https://w-1.cn-beijing.maas.aliyuncs.com/api/v1",
             "https://valet.example.com/api/v1",
             "http://127.0.0.1:8780/api/v1",
         ] {
-            assert!(offers_storage(takes).is_ok(), "{takes}");
+            assert!(offers_storage(&Token::new("st-1", takes, None)).is_ok(), "{takes}");
         }
         for other in [
             "https://dashscope-intl.aliyuncs.com/api/v1",
             "https://w-1.ap-southeast-1.maas.aliyuncs.com/api/v1",
         ] {
-            let error = offers_storage(other).expect_err("it takes none");
+            let error = offers_storage(&Token::new("st-1", other, None)).expect_err("it takes none");
             assert!(error.to_string().contains("name its URL"), "{error}");
         }
+        let relay = Token::new("r-1", "https://valet.example.com/api/v1", None).with_mode(Mode::Relay);
+        assert!(offers_storage(&relay).is_err());
     }
 
     #[test]

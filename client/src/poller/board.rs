@@ -1,5 +1,7 @@
 //! What is known of each task that is watched, and which call to make next. Told the time; makes no call.
 
+mod waits;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -10,8 +12,10 @@ use futures_util::future::AbortHandle;
 use tokio::sync::mpsc::UnboundedSender;
 use valet_pacing::{Agenda, BackOff, Expected, Forecast, Listing};
 
+pub(super) use self::waits::Waited;
 use super::{
     Manner, News,
+    held::Held,
     recent::{Recent, Submitted},
     sweep::{Progress, Sweep},
 };
@@ -26,21 +30,28 @@ const PAUSE: BackOff = BackOff::new(Duration::from_millis(250), Duration::from_s
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Senseless answers in a row that are taken for a passing trouble, as of a proxy that restarts.
 const SENSELESS: u32 = 3;
-/// The longest that an answer is waited for where the service offers that (RFC 7240, `wait`).
-const LONG_POLL: Duration = Duration::from_secs(25);
-
 /// A call to make.
 pub(super) enum Step {
-    Look { key: u64, id: TaskId, wait: Option<Duration> },
-    List { status: Status, page: u32 },
+    Look {
+        key: u64,
+        id: TaskId,
+    },
+    List {
+        status: Status,
+        page: u32,
+    },
+    /// A look at several tasks, held back until there is something to tell of any, for `wait` at most.
+    Wait {
+        number: u64,
+        ids: Vec<TaskId>,
+        wait: Duration,
+    },
 }
 
 /// What a look told.
 pub(super) struct Looked {
     pub(super) sent: Instant,
     pub(super) outcome: Result<Task, Error>,
-    /// Whether the service held the answer back until there was something to tell.
-    pub(super) waited: bool,
 }
 
 #[derive(Default)]
@@ -52,6 +63,7 @@ pub(super) struct Board {
     forecast: Forecast,
     listing: Listing,
     sweep: Option<Sweep>,
+    held: Held,
     /// Who was missing on the last list, and is due for that: another list would tell nothing of them.
     missing: HashSet<u64>,
     trouble: Trouble,
@@ -72,6 +84,12 @@ struct Entry {
     failures: u32,
     seats: Vec<(u64, UnboundedSender<News>)>,
     flight: Option<AbortHandle>,
+}
+
+/// What a look told of a task.
+enum Learnt {
+    Ended,
+    Unfinished { changed: bool },
 }
 
 /// Looks that failed in a row, whatever the task.
@@ -147,29 +165,26 @@ impl Board {
         next.map(|next| self.trouble.until.map_or(next, |until| next.max(until)))
     }
 
-    /// The call to make, if there is one. `long_polls` says whether the service may hold answers back,
-    /// of which so many can be waited for at a time.
-    pub(super) fn next(&mut self, now: Instant, long_polls: Option<usize>) -> Option<Step> {
+    /// The call to make, if there is one. Where the service holds answers back, a request can wait for
+    /// `most` tasks.
+    pub(super) fn next(&mut self, now: Instant, most: Option<usize>) -> Option<Step> {
         if let Some(sweep) = &mut self.sweep {
             return sweep.next_page().map(|(status, page)| Step::List { status, page });
         }
-        if long_polls.is_none() {
-            let due = self.agenda.count_due(now, self.tasks.len()).saturating_sub(self.missing.len());
-            if self.listing.pays(now, due) {
-                let mut sweep = Sweep::new(now, due);
-                let (status, page) = sweep.next_page()?;
-                self.sweep = Some(sweep);
-                return Some(Step::List { status, page });
-            }
+        if let Some(most) = most {
+            return self.next_wait(now, most);
+        }
+        let due = self.agenda.count_due(now, self.tasks.len()).saturating_sub(self.missing.len());
+        if self.listing.pays(now, due) {
+            let mut sweep = Sweep::new(now, due);
+            let (status, page) = sweep.next_page()?;
+            self.sweep = Some(sweep);
+            return Some(Step::List { status, page });
         }
         let key = self.agenda.take(now)?;
         self.missing.remove(&key);
         let id = self.tasks.get(&key)?.id.clone();
-        let wait = long_polls.and_then(|slots| {
-            let turn = LONG_POLL.mul_f64((slots as f64 / self.tasks.len() as f64).min(1.0));
-            (turn >= Duration::from_secs(1)).then_some(turn)
-        });
-        Some(Step::Look { key, id, wait })
+        Some(Step::Look { key, id })
     }
 
     /// By this the look at a task that nobody watches any more is given up.
@@ -181,47 +196,61 @@ impl Board {
 
     /// A look has ended.
     pub(super) fn looked(&mut self, now: Instant, key: u64, looked: Looked, stretch: f64) {
-        let Some(entry) = self.tasks.get_mut(&key) else { return };
-        entry.flight = None;
         match looked.outcome {
             Ok(task) => {
-                entry.failures = 0;
-                self.trouble = Trouble::default();
-                let changed = entry.status.replace(task.status().clone()).as_ref() != Some(task.status());
-                let is_final = task.status().is_final();
-                if !is_final {
-                    entry.unfinished = looked.sent;
-                } else if entry.is_ours {
-                    // It ended between the last two looks.
-                    let took = (entry.unfinished - entry.born + (now - entry.born)) / 2;
-                    self.forecast.learn(took, entry.manner.length);
-                }
-                self.tell(key, &Ok(Arc::new(task)));
-                if is_final {
-                    self.forget(key);
-                } else if looked.waited && (changed || now - looked.sent >= Duration::from_secs(1)) {
-                    self.agenda.put(key, now);
-                } else {
+                if let Learnt::Unfinished { .. } = self.learn(now, looked.sent, key, task) {
                     self.look_later(key, now, stretch);
                 }
             }
-            Err(error) if passes(&error, entry.failures) => {
-                tracing::debug!(%error, task = %entry.id, "a look at the task failed");
-                let wait = match error.status() {
-                    // All pause together, by the query budget.
-                    Some(429) => Duration::ZERO,
-                    _ => BACK_OFF.wait(entry.failures, fastrand::f64()),
-                };
-                entry.failures += 1;
-                let told = error.retry_after().unwrap_or_default().min(LONGEST_WAIT);
-                self.agenda.put(key, now + wait.max(told));
-                self.trouble.note(now, looked.sent, &error);
-            }
             Err(error) => {
-                self.tell(key, &Err(error));
-                self.forget(key);
+                if self.failed(now, key, &error) {
+                    self.trouble.note(now, looked.sent, &error);
+                }
             }
         }
+    }
+
+    /// Something was learnt of a task by a look that began at `sent`.
+    fn learn(&mut self, now: Instant, sent: Instant, key: u64, task: Task) -> Learnt {
+        let Some(entry) = self.tasks.get_mut(&key) else { return Learnt::Ended };
+        (entry.flight, entry.failures) = (None, 0);
+        self.trouble = Trouble::default();
+        let changed = entry.status.replace(task.status().clone()).as_ref() != Some(task.status());
+        let is_final = task.status().is_final();
+        if !is_final {
+            entry.unfinished = sent;
+        } else if entry.is_ours {
+            // It ended between the last two looks.
+            let took = (entry.unfinished - entry.born + (now - entry.born)) / 2;
+            self.forecast.learn(took, entry.manner.length);
+        }
+        self.tell(key, &Ok(Arc::new(task)));
+        if is_final {
+            self.forget(key);
+            return Learnt::Ended;
+        }
+        Learnt::Unfinished { changed }
+    }
+
+    /// A look at a task has failed; whether the wait for it goes on.
+    fn failed(&mut self, now: Instant, key: u64, error: &Error) -> bool {
+        let Some(entry) = self.tasks.get_mut(&key) else { return false };
+        entry.flight = None;
+        if !passes(error, entry.failures) {
+            self.tell(key, &Err(error.clone()));
+            self.forget(key);
+            return false;
+        }
+        tracing::debug!(%error, task = %entry.id, "a look at the task failed");
+        let wait = match error.status() {
+            // All pause together, by the query budget.
+            Some(429) => Duration::ZERO,
+            _ => BACK_OFF.wait(entry.failures, fastrand::f64()),
+        };
+        entry.failures += 1;
+        let told = error.retry_after().unwrap_or_default().min(LONGEST_WAIT);
+        self.agenda.put(key, now + wait.max(told));
+        true
     }
 
     /// A page of the list of unfinished tasks has come.
@@ -297,6 +326,7 @@ impl Board {
         if let Some(entry) = self.tasks.remove(&key) {
             self.keys.remove(&entry.id);
             entry.flight.iter().for_each(AbortHandle::abort);
+            self.held.leave(key);
         }
     }
 

@@ -10,7 +10,7 @@ use futures_util::{
 
 use super::{
     Poller, Shared,
-    board::{Looked, Step},
+    board::{Looked, Step, Waited},
 };
 use crate::{Error, list::TaskPage};
 
@@ -22,6 +22,7 @@ type Call<'s> = Pin<Box<dyn Future<Output = Option<Answer>> + Send + 's>>;
 enum Answer {
     Look(u64, Box<Looked>),
     Page(Result<TaskPage, Error>),
+    Wait(u64, Waited),
 }
 
 /// Looks at tasks as long as any is watched.
@@ -71,22 +72,31 @@ impl Shared {
 
     /// Begins the call that is next.
     fn step(&self, now: Instant) -> Option<Call<'_>> {
-        let slots = self.api.long_polls.may_ask().then_some(AT_ONCE);
+        let most = self.api.long_polls.most(now);
         let mut board = self.lock();
-        match board.next(now, slots)? {
+        match board.next(now, most)? {
             Step::List { status, page } => {
                 let page = async move { Some(Answer::Page(self.api.unfinished(&status, page).await)) };
                 Some(page.boxed())
             }
-            Step::Look { key, id, wait } => {
+            Step::Look { key, id } => {
                 let (handle, registration) = AbortHandle::new_pair();
                 board.fly(key, handle);
                 let look = async move {
-                    let (outcome, waited) = match self.api.look(&id, wait).await {
-                        Ok((task, waited)) => (Ok(task), waited),
+                    let outcome = self.api.look(&id).await;
+                    Answer::Look(key, Box::new(Looked { sent: now, outcome }))
+                };
+                Some(Abortable::new(look, registration).map(Result::ok).boxed())
+            }
+            Step::Wait { number, ids, wait } => {
+                let (handle, registration) = AbortHandle::new_pair();
+                board.hold(number, handle);
+                let look = async move {
+                    let (outcome, applied) = match self.api.await_any(&ids, wait).await {
+                        Ok((tasks, applied)) => (Ok(tasks), applied),
                         Err(error) => (Err(error), false),
                     };
-                    Answer::Look(key, Box::new(Looked { sent: now, outcome, waited }))
+                    Answer::Wait(number, Waited { sent: now, outcome, applied })
                 };
                 Some(Abortable::new(look, registration).map(Result::ok).boxed())
             }
@@ -97,6 +107,7 @@ impl Shared {
         let stretch = self.api.queries.stretch();
         match answer {
             Some(Answer::Look(key, looked)) => self.lock().looked(now, key, *looked, stretch),
+            Some(Answer::Wait(number, waited)) => self.lock().waited(now, number, waited, stretch),
             Some(Answer::Page(page)) => self.lock().listed(now, page, stretch),
             // Given up: nobody watches it any more.
             None => {}

@@ -5,6 +5,7 @@
 
 mod board;
 mod drive;
+mod held;
 mod recent;
 mod sweep;
 

@@ -9,7 +9,7 @@ use url::Url;
 use valet_clock::SharedClock;
 use valet_pacing::BackOff;
 
-use super::{AppCredential, Need, Token, TokenFuture, TokenSource};
+use super::{AppCredential, Mode, Need, Token, TokenFuture, TokenSource};
 use crate::{
     Error, Kind,
     http::{self, Answer, NoAnswer},
@@ -49,6 +49,8 @@ struct TokenBody {
     expires_in: u64,
     base_url: String,
     queries_per_second: Option<f64>,
+    #[serde(default)]
+    mode: String,
 }
 
 /// The fields of a problem document (RFC 9457) that we read.
@@ -105,7 +107,9 @@ impl BrokerSource {
             return Err(self.malformed("gave a token that no header can carry"));
         }
         let life = Some(Duration::from_secs(body.expires_in));
-        Ok(Token::new(body.token, body.base_url, life).with_queries_per_second(body.queries_per_second))
+        let mode = if body.mode == "relay" { Mode::Relay } else { Mode::Direct };
+        let token = Token::new(body.token, body.base_url, life).with_mode(mode);
+        Ok(token.with_queries_per_second(body.queries_per_second))
     }
 
     fn no_answer(&self, why: NoAnswer) -> Error {

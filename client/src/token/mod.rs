@@ -39,6 +39,19 @@ pub struct Token {
     base_url: String,
     life: Option<Duration>,
     queries_per_second: Option<f64>,
+    mode: Mode,
+}
+
+/// What is at a token's base URL.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// DashScope itself.
+    #[default]
+    Direct,
+    /// A broker's relay. It holds back the answer to whoever asks it to wait (RFC 7240, `Prefer: wait`), so
+    /// tasks are waited for instead of looked at again and again; and it stores no local files.
+    Relay,
 }
 
 impl Token {
@@ -46,13 +59,20 @@ impl Token {
     /// was asked for; for ever if `None`.
     pub fn new(secret: impl Into<SecretString>, base_url: impl Into<String>, life: Option<Duration>) -> Self {
         let base_url = base_url.into().trim_end_matches('/').to_owned();
-        Self { secret: secret.into(), base_url, life, queries_per_second: None }
+        Self { secret: secret.into(), base_url, life, queries_per_second: None, mode: Mode::Direct }
     }
 
     /// The status queries a second that its holder may make: its share of the account's budget.
     #[must_use]
     pub fn with_queries_per_second(mut self, share: Option<f64>) -> Self {
         self.queries_per_second = share;
+        self
+    }
+
+    /// What is at its base URL; DashScope itself unless set.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -80,6 +100,12 @@ impl Token {
         self.queries_per_second
     }
 
+    /// What is at its base URL.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// By which the broker knows a token that the service refused: its SHA-256, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
@@ -92,6 +118,7 @@ impl fmt::Debug for Token {
         f.debug_struct("Token")
             .field("base_url", &self.base_url)
             .field("life", &self.life)
+            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ mod support;
 mod answers;
 mod budget;
 mod lists;
+mod long_polls;
 mod many;
 mod results;
 mod scheduler;

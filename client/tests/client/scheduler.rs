@@ -1,11 +1,6 @@
 //! The scheduler: one for all waits, which spares the service and leaves nobody out.
 
-use std::{
-    collections::HashMap,
-    pin::pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, future::join_all};
 use serde_json::json;
@@ -200,60 +195,6 @@ async fn a_look_under_way_is_given_up_with_its_wait() {
     };
     closed.await;
     assert_eq!(clock.sleeping("limit"), 0);
-}
-
-#[tokio::test]
-async fn a_service_that_holds_answers_back_is_asked_seldom_and_tells_at_once() {
-    let clock = ManualClock::new();
-    let start = clock.now();
-    let (held, told) = (Arc::new(Mutex::new(0)), clock.clone());
-    let holding = Arc::clone(&held);
-    // It answers each time after as long as it is asked to wait, or at the end of the task after 60 s.
-    let server = Server::start(&clock, move |request| {
-        if request.is_for_token() {
-            return token(request, "st-1", 3600);
-        }
-        let wait: u64 =
-            request.headers["prefer"].to_str().unwrap().strip_prefix("wait=").unwrap().parse().unwrap();
-        let end = Duration::from_secs(60);
-        let until = (request.at + Duration::from_secs(wait)).min(end);
-        *holding.lock().unwrap() += 1;
-        told.advance(until.saturating_sub(told.now() - start));
-        let status = if until >= end { "SUCCEEDED" } else { "RUNNING" };
-        task("t-1", status, &[]).with_header("preference-applied", &format!("wait={wait}"))
-    })
-    .await;
-    let client = client(&server, &clock);
-    turn_until(&clock, client.wait(&"t-1".into()).into_future()).await.unwrap();
-    assert_eq!((*held.lock().unwrap(), clock.now() - start), (3, Duration::from_secs(60)));
-}
-
-#[tokio::test]
-async fn a_service_that_does_not_hold_answers_back_is_asked_to_once() {
-    let clock = ManualClock::new();
-    let service = Service::new([Duration::from_secs(30)]);
-    let (id, server) = (service.ids().remove(0), Server::start(&clock, move |r| service.answer(r)).await);
-    let client = client(&server, &clock);
-    turn_until(&clock, client.wait(&id).into_future()).await.unwrap();
-    let asked = server.those(|request| request.headers.contains_key("prefer"));
-    assert_eq!(asked.len(), 1);
-}
-
-#[tokio::test]
-async fn a_service_that_says_it_waits_and_does_not_is_not_flooded() {
-    let clock = ManualClock::new();
-    let service = Service::new([Duration::from_secs(60)]);
-    let (id, server) = (
-        service.ids().remove(0),
-        Server::start(&clock, move |request| {
-            service.answer(request).with_header("preference-applied", "wait=25")
-        })
-        .await,
-    );
-    let client = client(&server, &clock);
-    turn_until(&clock, client.wait(&id).into_future()).await.unwrap();
-    let looks = server.count(Request::is_query);
-    assert!(looks < 30, "{looks}");
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ async fn a_submit_whose_answer_tells_nothing_is_ambiguous_and_sent_once() {
         service_error(500, "InternalError"),
         service_error(502, "BadGateway"),
         service_error(504, "RequestTimeOut"),
+        // A relay's words.
+        service_error(409, "SubmitOutcomeUnknown"),
         Reply::raw(408, ""),
         Reply::raw(200, "<html>"),
         Reply::raw(200, "{}"),

@@ -39,8 +39,27 @@ struct Model {
     visits: Vec<(Duration, usize, bool)>,
     seats: Vec<u64>,
     news: (UnboundedSender<News>, UnboundedReceiver<News>),
-    /// Whether the service has a list that can be used.
-    lists: bool,
+    service: Service,
+    /// Requests that are held back: until when, and what they wait for, as it was.
+    held: Vec<Request>,
+}
+
+/// What the service offers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Service {
+    Looks,
+    /// A list that can be used.
+    Lists,
+    /// To hold answers back.
+    Holds,
+}
+
+struct Request {
+    number: u64,
+    sent: Instant,
+    ends: Duration,
+    tasks: Vec<(TaskId, Option<Status>)>,
+    handle: AbortHandle,
 }
 
 /// What one run came to.
@@ -51,7 +70,7 @@ struct Run {
 }
 
 impl Model {
-    fn new(tasks: Vec<Planned>, lists: bool) -> Self {
+    fn new(tasks: Vec<Planned>, service: Service) -> Self {
         let comes = tasks.iter().enumerate().map(|(number, task)| (task.begins, number, true));
         let goes = tasks.iter().enumerate().filter_map(|(number, task)| {
             Some((task.begins + Duration::from_millis(1) + task.leaves?, number, false))
@@ -59,7 +78,7 @@ impl Model {
         let mut visits: Vec<_> = comes.chain(goes).collect();
         visits.sort_unstable_by_key(|visit| Reverse(*visit));
         let (board, start, seats) = (Board::default(), Instant::now(), vec![0; tasks.len()]);
-        Self { board, start, tasks, visits, seats, news: unbounded_channel(), lists }
+        Self { board, start, tasks, visits, seats, news: unbounded_channel(), service, held: Vec::new() }
     }
 
     /// Runs for a quarter of an hour, one permit after another.
@@ -71,24 +90,58 @@ impl Model {
                 self.visit(at);
             }
             let now = self.start + at;
+            self.answer(at);
+            self.hear(at, &mut run);
             if self.board.next_time(now).is_none_or(|next| next > now) {
                 continue;
             }
-            let Some(step) = self.board.next(now, None) else { continue };
+            let most = (self.service == Service::Holds).then_some(100);
+            let Some(step) = self.board.next(now, most) else { continue };
             run.calls.push(at);
             match step {
-                Step::Look { key, id, .. } => {
-                    let looked = Looked { sent: now, outcome: self.look(&id, at), waited: false };
+                Step::Look { key, id } => {
+                    let looked = Looked { sent: now, outcome: self.look(&id, at) };
                     self.board.looked(now, key, looked, 1.0);
                 }
                 Step::List { status, page } => {
                     let page = self.page(&status, page, at);
                     self.board.listed(now, page, 1.0);
                 }
+                Step::Wait { number, ids, wait } => {
+                    assert!((1..=100).contains(&ids.len()), "{}", ids.len());
+                    let handle = AbortHandle::new_pair().0;
+                    self.board.hold(number, handle.clone());
+                    let tasks = ids.into_iter().map(|id| (id.clone(), self.status(number_of(&id), at)));
+                    let tasks = tasks.collect();
+                    self.held.push(Request { number, sent: now, ends: at + wait, tasks, handle });
+                }
             }
             self.hear(at, &mut run);
         }
         run
+    }
+
+    /// Answers the requests of which there is something to tell.
+    fn answer(&mut self, at: Duration) {
+        for request in std::mem::take(&mut self.held) {
+            let is_told = |(id, was): &(TaskId, Option<Status>)| {
+                let is = self.status(number_of(id), at);
+                is != *was || is.is_some_and(|status| status.is_final())
+            };
+            if request.handle.is_aborted() {
+                continue;
+            }
+            if at < request.ends && !request.tasks.iter().any(is_told) {
+                self.held.push(request);
+                continue;
+            }
+            let looks: Vec<_> = request.tasks.iter().map(|(id, _)| self.look(id, at)).collect();
+            let (sent, outcome) = (request.sent, looks.into_iter().collect());
+            let waited = Waited { sent, outcome, applied: true };
+            self.board.waited(self.start + at, request.number, waited, 1.0);
+        }
+        let most = 6 + self.tasks.len() / 50;
+        assert!(self.held.len() <= most, "few requests wait, each for many tasks: {}", self.held.len());
     }
 
     fn visit(&mut self, at: Duration) {
@@ -106,7 +159,7 @@ impl Model {
     fn hear(&mut self, at: Duration, run: &mut Run) {
         while let Ok(news) = self.news.1.try_recv() {
             let task = news.expect("no error ends a wait here");
-            let number: usize = task.id().as_str().parse().expect("it is a number");
+            let number = number_of(task.id());
             if task.status().is_final() {
                 assert!(at >= self.tasks[number].ends && run.told[number].is_none(), "told once, and truly");
                 run.told[number] = Some(at);
@@ -125,7 +178,7 @@ impl Model {
     }
 
     fn look(&mut self, id: &TaskId, at: Duration) -> Result<Task, Error> {
-        let number: usize = id.as_str().parse().expect("it is a number");
+        let number = number_of(id);
         let task = &mut self.tasks[number];
         if task.faults > 0 {
             task.faults -= 1;
@@ -135,7 +188,7 @@ impl Model {
     }
 
     fn page(&self, status: &Status, number: u32, at: Duration) -> Result<TaskPage, Error> {
-        if !self.lists {
+        if self.service != Service::Lists {
             return Err(Error::new(Kind::Refused, "no list"));
         }
         let such = |number: &usize| self.status(*number, at).as_ref() == Some(status);
@@ -149,15 +202,23 @@ impl Model {
     }
 }
 
+fn number_of(id: &TaskId) -> usize {
+    id.as_str().parse().expect("it is a number")
+}
+
+fn services() -> impl Strategy<Value = Service> {
+    prop::sample::select(vec![Service::Looks, Service::Lists, Service::Holds])
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(18))]
 
     #[test]
     fn every_end_is_told_to_whoever_stays_and_nothing_is_left(
-        tasks in prop::collection::vec(planned(), 1..250), lists: bool,
+        tasks in prop::collection::vec(planned(), 1..250), service in services(),
     ) {
         let planned = tasks.clone();
-        let run = Model::new(tasks, lists).run();
+        let run = Model::new(tasks, service).run();
         prop_assert!(run.calls.windows(2).all(|pair| pair[1] - pair[0] >= CALL), "one call a permit");
         for (task, told) in planned.iter().zip(&run.told) {
             match (task.leaves, told) {
@@ -181,13 +242,15 @@ fn the_list_tells_of_thousands() {
         faults: 0,
     };
     let tasks: Vec<_> = (0..2000).map(planned).collect();
-    let median = |lists| {
-        let run = Model::new(tasks.clone(), lists).run();
+    let median = |service| {
+        let run = Model::new(tasks.clone(), service).run();
         let late = |(task, told): (&Planned, &Option<Duration>)| told.expect("it is told") - task.ends;
         let mut delays: Vec<_> = tasks.iter().zip(&run.told).map(late).collect();
         delays.sort_unstable();
         (delays[1000], delays[1980])
     };
-    let (with, without) = (median(true), median(false));
+    let (with, without) = (median(Service::Lists), median(Service::Looks));
     assert!(with.0 * 2 < without.0 && with.1 < without.1, "{with:?}, without {without:?}");
+    let held = median(Service::Holds);
+    assert!(held.1 <= Duration::from_secs(3), "where answers are held back they are known at once: {held:?}");
 }

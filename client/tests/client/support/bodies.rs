@@ -15,6 +15,17 @@ pub(crate) fn token(request: &Request, token: &str, expires_in: u64) -> Reply {
     )
 }
 
+/// A broker's token for its own relay, at the server that was asked.
+pub(crate) fn relay_token(request: &Request, expires_in: u64) -> Reply {
+    Reply::json(
+        200,
+        &json!({
+            "token": "r-1", "token_type": "Bearer", "expires_in": expires_in, "expires_at": 1_744_080_369,
+            "base_url": request.base_url(), "mode": "relay",
+        }),
+    )
+}
+
 /// A broker's refusal (RFC 9457).
 pub(crate) fn problem(status: u16, code: &str) -> Reply {
     let detail = format!("a scripted {code}");

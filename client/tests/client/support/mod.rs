@@ -10,7 +10,7 @@ use valet_client::{AppCredential, Client, Error, Kind, TranscriptionRequest};
 use valet_clock::ManualClock;
 
 pub(crate) use self::{
-    bodies::{failed, problem, service_error, submitted, succeeded, task, token, transcript},
+    bodies::{failed, problem, relay_token, service_error, submitted, succeeded, task, token, transcript},
     server::{Reply, Request, Server},
     time::{ClientClock, settle, turn_until},
 };
