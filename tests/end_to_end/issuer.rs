@@ -1,7 +1,8 @@
 //! What an identity provider publishes, well or ill, and how often it was asked.
 
 use std::{
-    future::pending,
+    convert::Infallible,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -10,11 +11,13 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify};
 
@@ -29,6 +32,10 @@ pub(crate) enum Page {
     /// To another place.
     Redirect(String),
     Text(String),
+    /// With these keys, once it is released.
+    Late(Value, Arc<Notify>),
+    /// With the beginning of these keys, and nothing after it.
+    Broken(Value),
     Silent,
 }
 
@@ -104,6 +111,14 @@ async fn serve(State(shared): State<Arc<Shared>>) -> Response {
         Page::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Page::Redirect(place) => (StatusCode::FOUND, [(header::LOCATION, place)]).into_response(),
         Page::Text(text) => text.into_response(),
+        Page::Late(keys, released) => {
+            released.notified().await;
+            keys.to_string().into_response()
+        }
+        Page::Broken(keys) => {
+            let beginning = stream::once(ready(Ok::<_, Infallible>(keys.to_string()[..20].to_owned())));
+            Body::from_stream(beginning.chain(stream::pending())).into_response()
+        }
         Page::Silent => pending().await,
     }
 }

@@ -1,15 +1,19 @@
 //! Keys behind a URL: fetched with guards, ahead of their age, kept through an outage.
 
+use std::sync::Arc;
+
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 use valet_clock::Clock;
 use valet_demo::{APP, StackSettings};
 
 use crate::{
-    harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly},
+    harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered, promptly},
     issuer::{Issuer, Page, keys},
-    jose::Signer,
+    jose::{Signer, with},
     reload::reload,
+    wire::Wire,
 };
 
 /// A stage whose users sign in at an issuer with a page of keys.
@@ -48,6 +52,11 @@ impl Signin {
     async fn refuses(&self, signer: &Signer) -> (u16, String, Option<u64>) {
         self.ask(signer).await.refusal()
     }
+}
+
+/// A set of one key.
+fn set(signer: &Signer) -> Value {
+    json!({ "keys": [signer.jwk()] })
 }
 
 fn unavailable() -> (u16, String, Option<u64>) {
@@ -99,8 +108,7 @@ async fn a_withdrawn_key_is_void_once_its_set_is_too_old() {
 async fn keys_are_renewed_ahead_and_kept_through_an_outage() {
     let signer = Signer::es256("k");
     let signin = Signin::new(&[&signer]).await;
-    let Page::Keys(set, _) = keys(&[&signer]) else { unreachable!() };
-    signin.issuer.answers(Page::Keys(set, Some(600)));
+    signin.issuer.answers(Page::Keys(set(&signer), Some(600)));
     assert_eq!(signin.ask(&signer).await.status, 200);
     // In the last fifth of its life: answered at once, renewed in the background.
     signin.issuer.answers(Page::Silent);
@@ -126,8 +134,7 @@ async fn keys_are_renewed_ahead_and_kept_through_an_outage() {
 async fn what_an_issuer_may_not_do() {
     let signer = Signer::es256("k");
     let elsewhere = Issuer::of(&[&signer]).await;
-    let Page::Keys(set, _) = keys(&[&signer]) else { unreachable!() };
-    let mut huge = set.clone();
+    let mut huge = set(&signer);
     huge["padding"] = json!("x".repeat(300_000));
     let secret = json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0", "kid": "k", "alg": "HS256" }] });
     for (what, page) in [
@@ -169,6 +176,106 @@ async fn a_silent_issuer_costs_three_seconds_once() {
     }
     assert_eq!(signin.issuer.asked(), 1, "they waited for the same");
     signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_breaks_off_costs_three_seconds() {
+    let signer = Signer::es256("k");
+    let signin = Signin::new(&[&signer]).await;
+    signin.issuer.answers(Page::Broken(set(&signer)));
+    let request = signin.stage.request(Method::POST, "/v1/tokens").bearer_auth(signin.token(&signer));
+    let asking = tokio::spawn(answered(request));
+    signin.issuer.was_asked(1).await;
+    signin.stage.clock.advance(SECOND * 3);
+    assert_eq!(promptly(asking).await.unwrap().refusal(), unavailable());
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_ends_no_fetch() {
+    let signer = Signer::es256("k");
+    let signin = Signin::new(&[&signer]).await;
+    let released = Arc::new(Notify::new());
+    signin.issuer.answers(Page::Late(set(&signer), released.clone()));
+    let mut leader = Wire::to(signin.stage.stack.broker_addr).await;
+    let token = signin.token(&signer);
+    let head = format!("POST /v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    leader.send(head).await;
+    signin.issuer.was_asked(1).await;
+    drop(leader);
+    // All runs on one thread: once this exchange is over, the broker has seen the connection end.
+    signin.stage.page("/healthz").await;
+    released.notify_one();
+    assert_eq!(signin.ask(&signer).await.status, 200);
+    assert_eq!(signin.issuer.asked(), 1);
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_understood_voids_none_beside_it() {
+    let signer = Signer::es256("k");
+    let good = signer.jwk();
+    let other = |change: Value| with(&with(&good, json!({ "kid": "other" })), change);
+    // RFC 7517 §5: keys of other types and of values out of range are ignored.
+    for (what, key) in [
+        ("of a later type", json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "other" })),
+        ("of another curve", other(json!({ "crv": "secp256k1", "alg": "ES256K" }))),
+        ("for key agreement", json!({ "kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "other" })),
+        ("too short", json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "other" })),
+        ("of a member of another type", other(json!({ "use": 7 }))),
+        ("of a value that is no base64", other(json!({ "x": "*" }))),
+        ("without a type", other(json!({ "kty": null }))),
+        ("that is none", json!("key")),
+        ("for encryption, of the same name", with(&good, json!({ "use": "enc" }))),
+        ("for signing only", other(json!({ "use": null, "key_ops": ["sign"] }))),
+    ] {
+        let signin = Signin::new(&[&signer]).await;
+        signin.issuer.answers(Page::Keys(json!({ "keys": [key, good] }), None));
+        assert_eq!(signin.ask(&signer).await.status, 200, "a key {what}");
+        signin.stage.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn two_keys_of_one_name_are_told_apart_by_their_algorithms() {
+    let (ec, ed) = (Signer::es256("k"), Signer::eddsa("k"));
+    let signin = Signin::new(&[&ec, &ed]).await;
+    assert_eq!((signin.ask(&ec).await.status, signin.ask(&ed).await.status), (200, 200));
+    assert_eq!(signin.refuses(&Signer::rs256("k")).await, unknown());
+    signin.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_and_its_issuer_may_both_have_keys_behind_urls() {
+    let (own, login) = (Signer::es256("own"), Signer::es256("login"));
+    let (app, issuer) = (Issuer::of(&[&own]).await, Issuer::of(&[&login]).await);
+    let keys = |of: &Issuer| format!("jwks_url = \"{}\"\njwks_allow_private = true", of.jwks_url());
+    let settings = format!(
+        "[apps.signs]\n{}\n[[apps.signs.subject_tokens]]\nissuer = \"{}\"\naudience = \"valet\"\n\
+         single_tenant = true\n{}",
+        keys(&app),
+        issuer.name,
+        keys(&issuer)
+    );
+    let config = "public_url = \"https://valet.example.com\"".to_owned();
+    let settings =
+        StackSettings { app: settings, config, upstream: SHARED.into(), ..StackSettings::default() };
+    let stage = Stage::with(settings).await;
+    let now = stage.clock.unix().as_secs();
+    let subject = login.sign(&json!({ "iss": issuer.name, "aud": "valet", "sub": "alice", "exp": now + 60 }));
+    let client = own.sign(&json!({
+        "iss": "signs", "sub": "signs", "aud": "https://valet.example.com", "jti": "1", "exp": now + 60,
+    }));
+    let fields = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+        ("assertion", &*subject),
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", &*client),
+    ];
+    let answer = answered(stage.request(Method::POST, "/oauth/token").form(&fields)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!((app.asked(), issuer.asked()), (1, 1));
+    stage.stop().await;
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ async fn nothing_else_vouches_for_anybody() {
         ("another first party", json!({ "aud": ["phone", "x"], "azp": "x" }), "no app accepts"),
         ("no end", json!({ "exp": null }), "exp: "),
         ("an end in words", json!({ "exp": "soon" }), "exp: "),
+        ("an end beyond all time", json!({ "exp": 1e300 }), "exp: "),
         ("the past", json!({ "exp": now - 5 }), "exp: "),
         ("not yet", json!({ "nbf": now + 11 }), "nbf: "),
         ("no subject", json!({ "sub": null }), "sub: "),

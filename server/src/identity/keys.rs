@@ -58,7 +58,12 @@ pub struct Fetch {
 impl Fetch {
     /// Fetches them, unless somebody did just now.
     pub async fn run(&self) {
-        self.remote.renew(self.seen.as_ref()).await;
+        let Self { remote, seen } = self.clone();
+        // Detached: whoever hangs up must not end it, since no other is begun for a while.
+        let fetch = tokio::spawn(async move { remote.renew(seen.as_ref()).await });
+        if let Err(error) = fetch.await {
+            tracing::error!(%error, "a fetch of keys ended by itself");
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl Remote {
             }
             body.extend_from_slice(&chunk);
         }
-        let keys = KeySet::parse(&body)?;
+        let keys = KeySet::published(&body)?;
         Ok((keys, life.unwrap_or(LIFE).clamp(LIVES.0, LIVES.1)))
     }
 

@@ -202,7 +202,7 @@ impl Issue {
         Ok(Issued::direct(token, upstream, entry, now))
     }
 
-    /// Who asks. Awaits only if an issuer's keys have to be fetched: then once.
+    /// Who asks. Awaits only if keys have to be fetched: the app's own, and its issuer's.
     async fn identify<'s>(
         &self,
         site: &'s Site,
@@ -211,10 +211,10 @@ impl Issue {
     ) -> Result<Caller<'s>, Unidentified> {
         let look = Look { now: self.clock.unix(), reach: Reach::MayFetch, is_first: !noted.is_identified };
         let mut identified = site.identities.identify(credential, look);
-        if let Err(Unidentified::Fetch(keys)) = &identified {
+        for reach in [Reach::MayFetch, Reach::InHand] {
+            let Err(Unidentified::Fetch(keys)) = &identified else { break };
             keys.run().await;
-            let look = Look { now: self.clock.unix(), reach: Reach::InHand, ..look };
-            identified = site.identities.identify(credential, look);
+            identified = site.identities.identify(credential, Look { now: self.clock.unix(), reach, ..look });
         }
         noted.app = match &identified {
             Ok(caller) => Some(caller.app().id.clone()),
