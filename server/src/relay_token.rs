@@ -18,7 +18,8 @@ pub const TYPE: &str = "at+jwt";
 pub struct Claims {
     /// The broker.
     pub iss: String,
-    /// The end user's name; the app's id if it is for none (RFC 9068 §2.2).
+    /// A name of whom it is for, which is nobody else's at this broker (RFC 7519 §4.1.2, RFC 9068 §2.2):
+    /// `APP`, `APP/NAME` of one whom the app names, `ISSUER#NAME` of one whom an issuer vouches for.
     pub sub: String,
     /// The relay.
     pub aud: String,
@@ -66,13 +67,15 @@ impl Claims {
         jsonwebtoken::encode(&header, self, key.key).expect("plain fields are signed").into()
     }
 
-    /// The claims of `token`, if it is a relay token that these keys have signed for `audience`, and that has
-    /// not expired. Its own clock made it, so it has not a second more.
+    /// The claims of `token`, if it is a relay token that these keys have signed, of the broker `issuer` for its
+    /// relay `audience` (RFC 9068 §4), and that has not expired. Its own clock made it, so it has not a second
+    /// more.
     #[must_use]
-    pub fn verify(token: &str, keys: &Keyring, audience: &str, now: Duration) -> Option<Self> {
+    pub fn verify(token: &str, keys: &Keyring, [issuer, audience]: [&str; 2], now: Duration) -> Option<Self> {
         let signed = keys.public().verify(token).ok()?;
         let claims: Self = Signed::typed(signed.claims)?;
         let fits = signed.typ.as_deref() == Some(TYPE)
+            && claims.iss == issuer
             && claims.aud == audience
             && Duration::from_secs(claims.exp) > now;
         fits.then_some(claims)
@@ -94,6 +97,7 @@ mod tests {
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const ISSUER: &str = "https://valet.example.com";
     const RELAY: &str = "https://valet.example.com/api/v1";
 
     fn claims() -> Claims {
@@ -119,16 +123,16 @@ mod tests {
         let keys = Keyring::generate(NOW);
         let token = claims().sign(&keys, NOW);
         let read = |keys: &Keyring, seconds| {
-            Claims::verify(token.expose_secret(), keys, RELAY, NOW + Duration::from_secs(seconds))
+            Claims::verify(token.expose_secret(), keys, [ISSUER, RELAY], NOW + Duration::from_secs(seconds))
         };
         let said = read(&keys, 59).unwrap();
         assert_eq!(Claims { jti: String::new(), ..said }, Claims { jti: String::new(), ..claims() });
         assert_eq!(read(&keys, 60), None);
         assert!(read(&keys.rotated(NOW), 0).is_some(), "a rotation withdraws nothing");
         assert_eq!(read(&Keyring::generate(NOW), 0), None, "keys of another broker");
-        assert_eq!(
-            Claims::verify(token.expose_secret(), &keys, "https://other.example.com/api/v1", NOW),
-            None
-        );
+        let other = "https://other.example.com";
+        for from_or_for_others in [[other, RELAY], [ISSUER, &format!("{other}/api/v1")]] {
+            assert_eq!(Claims::verify(token.expose_secret(), &keys, from_or_for_others, NOW), None);
+        }
     }
 }

@@ -26,16 +26,20 @@ struct Relayed {
 
 impl Relayed {
     async fn new() -> Self {
-        let (login, state) = (Signer::eddsa("login"), TempDir::new().unwrap());
-        Self::with(login, state).await
+        Self::beside("").await
     }
 
-    async fn with(login: Signer, state: TempDir) -> Self {
+    /// With more apps.
+    async fn beside(others: &str) -> Self {
+        Self::with(Signer::eddsa("login"), TempDir::new().unwrap(), others).await
+    }
+
+    async fn with(login: Signer, state: TempDir, others: &str) -> Self {
         let app = format!(
             "{UNHURRIED}\nmay_name_subject = true\nmodels = [\"fun-asr\"]\n\
              file_hosts = [\"files.example.com\", \"*.media.example.com\"]\nurls_per_task = 5\n\
              [[apps.{APP}.subject_tokens]]\nissuer = \"https://login.example.com\"\naudience = \"page\"\n\
-             single_tenant = true\njwks = {{ keys = [{}] }}",
+             single_tenant = true\njwks = {{ keys = [{}] }}\n{others}",
             login.toml()
         );
         let config = format!("public_url = \"{ISSUER}\"");
@@ -87,7 +91,7 @@ async fn a_relay_token_says_what_its_app_may_do() {
     assert_eq!(
         claims,
         json!({
-            "iss": ISSUER, "sub": "bob", "aud": relay, "client_id": APP, "iat": now, "exp": now + 60, "jti": null,
+            "iss": ISSUER, "sub": "demo/bob", "aud": relay, "client_id": APP, "iat": now, "exp": now + 60, "jti": null,
             "scope": "transcribe", "subject": { "name": "bob" }, "proof": null, "models": ["fun-asr"],
             "file_hosts": ["files.example.com", "*.media.example.com"], "urls": 5,
         })
@@ -133,6 +137,10 @@ async fn revocation_is_an_apps_own_affair() {
     let wrong = stage.request(Method::POST, "/oauth/revoke").form(&[("token", &token)]);
     let wrong = answered(wrong.basic_auth(APP, Some(other.expose()))).await;
     assert_eq!(wrong.status, 401);
+    // Who asks comes first (RFC 7009 §2.1): only then is said what can be revoked.
+    let wrong = stage.request(Method::POST, "/oauth/revoke").form(&[("token", "st-0123456789")]);
+    let wrong = answered(wrong.basic_auth(APP, Some(other.expose()))).await;
+    assert_eq!((wrong.status, &wrong.json()["error"]), (401, &json!("invalid_client")));
     let upstream = relayed.revoke("st-0123456789").await;
     assert_eq!((upstream.status, &upstream.json()["error"]), (400, &json!("unsupported_token_type")));
     for token in ["no token", &token, &token, &relayed.id_token(60)] {
@@ -148,6 +156,7 @@ async fn revocation_is_an_apps_own_affair() {
             "issued",
             "missing_credential",
             "invalid_credential",
+            "invalid_credential",
             "unreadable",
             "nothing_revoked",
             "revoked",
@@ -155,6 +164,52 @@ async fn revocation_is_an_apps_own_affair() {
             "nothing_revoked",
         ]
     );
+}
+
+#[tokio::test]
+async fn the_name_of_a_subject_is_nobody_elses() {
+    let relayed = Relayed::new().await;
+    let mut names = Vec::new();
+    for answer in [
+        relayed.stage.ask().await,
+        relayed.stage.ask_for(&json!({ "subject": "alice" })).await,
+        relayed.stage.ask_for(&json!({ "subject": "a/b#c d:é" })).await,
+        relayed.ask_as_user(60).await,
+    ] {
+        names.push(part(&answer.token(), 1)["sub"].as_str().unwrap().to_owned());
+    }
+    // Unique at this issuer, and a URI where there is a colon (RFC 7519 §4.1.2).
+    assert_eq!(
+        names,
+        ["demo", "demo/alice", "demo/a%2Fb%23c%20d%3A%C3%A9", "https://login.example.com#alice"]
+    );
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn another_apps_token_stays_as_it_is() {
+    let other = AppSecret::generate();
+    let more = format!("[apps.other]\nmode = \"relay\"\nsecrets = [\"{}\"]", other.hash());
+    let relayed = Relayed::beside(&more).await;
+    let stage = &relayed.stage;
+    let token = stage.ask().await.token();
+    let opens = || answered(stage.request(Method::GET, "/api/v1/tasks/").bearer_auth(&token));
+    let revoke = |app: &str, secret: &str, more: &[(&str, &str)]| {
+        let fields = [&[("token", &*token)], more].concat();
+        answered(stage.request(Method::POST, "/oauth/revoke").form(&fields).basic_auth(app, Some(secret)))
+    };
+    let foreign = revoke("other", other.expose(), &[]).await;
+    assert_eq!((foreign.status, foreign.text.as_str()), (200, "{}"), "as if it were none");
+    assert_eq!(opens().await.status, 200);
+    let own = revoke(APP, stage.stack.secret.expose(), &[("token_type_hint", "refresh_token")]).await;
+    assert_eq!((own.status, own.text.as_str()), (200, "{}"));
+    let closed = opens().await;
+    assert_eq!(closed.status, 401);
+    // RFC 6750 §3.1.
+    assert_eq!(closed.header("www-authenticate"), Some("Bearer realm=\"valet\", error=\"invalid_token\""));
+    let anonymous = answered(stage.request(Method::GET, "/api/v1/tasks/")).await;
+    assert_eq!(anonymous.header("www-authenticate"), Some("Bearer realm=\"valet\""), "nothing was wrong");
+    relayed.stage.stop().await;
 }
 
 #[tokio::test]
@@ -169,7 +224,7 @@ async fn the_keys_outlive_the_broker_and_their_loss() {
     assert!(file.exists());
     let Relayed { stage, login, state } = relayed;
     stage.stop().await;
-    let again = Relayed::with(login, state).await;
+    let again = Relayed::with(login, state, "").await;
     assert_eq!(again.stage.page("/.well-known/jwks.json").await.json(), keys);
     again.stage.clock.advance(SECOND);
     again.stage.stop().await;

@@ -127,6 +127,11 @@ async fn nothing_else_vouches_for_anybody() {
         ("the past", json!({ "exp": now - 5 }), "exp: "),
         ("not yet", json!({ "nbf": now + 11 }), "nbf: "),
         ("no subject", json!({ "sub": null }), "sub: "),
+        (
+            "a notice of a logout",
+            json!({ "events": { "http://schemas.openid.net/event/backchannel-logout": {} } }),
+            "events: ",
+        ),
         ("an empty subject", json!({ "sub": "" }), "sub: "),
         ("a subject of a kilobyte", json!({ "sub": "x".repeat(1024) }), "sub: "),
         ("a subject with a line break", json!({ "sub": "a\nb" }), "sub: "),
@@ -173,6 +178,54 @@ async fn nobody_borrows_another_apps_users() {
     let alone = [("grant_type", "client_credentials"), ("client_id", "phone")];
     let alone = answered(stage.request(Method::POST, "/oauth/token").form(&alone)).await;
     assert_eq!((alone.status, &alone.json()["error"]), (401, &json!("invalid_client")));
+    users.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_for_two_apps_is_for_the_one_that_is_named() {
+    let signer = Signer::es256("k");
+    let app = |id: &str, group: &str| {
+        format!(
+            "[apps.{id}]\n{UNHURRIED}\n[[apps.{id}.subject_tokens]]\nissuer = \"{LOGIN}\"\naudience = \"x\"\n\
+             claims = {{ groups = \"{group}\" }}\njwks = {{ keys = [{}] }}\n",
+            signer.toml()
+        )
+    };
+    let app = app("reads", "readers") + &app("hears", "hearers");
+    let settings = StackSettings { app, upstream: SHARED.into(), ..StackSettings::default() };
+    let users = Users { stage: Stage::with(settings).await, signer };
+    let of = |groups: &[&str]| users.signer.sign(&with(&users.claims("x"), json!({ "groups": groups })));
+    assert_eq!(users.ask(&of(&["readers", "others"])).await.status, 200);
+    // No configuration shows that somebody may be in both groups.
+    let both = of(&["readers", "hearers"]);
+    users.refuses("both", &both, "it is for several apps; name one by client_id").await;
+    let fields = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", &*both)];
+    for (app, status) in [("reads", 200), ("hears", 200), (APP, 401)] {
+        let fields = [&fields[..], &[("client_id", app)]].concat();
+        let answer = answered(users.stage.request(Method::POST, "/oauth/token").form(&fields)).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+    }
+    users.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_may_accept_both_kinds_of_token_for_one_audience() {
+    let signer = Signer::es256("k");
+    let rules = |kind: &str| {
+        format!(
+            "[[apps.both.subject_tokens]]\nissuer = \"{LOGIN}\"\naudience = \"x\"\nkind = \"{kind}\"\n\
+             single_tenant = true\njwks = {{ keys = [{}] }}\n",
+            signer.toml()
+        )
+    };
+    let app = format!("[apps.both]\n{UNHURRIED}\n{}{}", rules("id"), rules("access"));
+    let settings = StackSettings { app, upstream: SHARED.into(), ..StackSettings::default() };
+    let users = Users { stage: Stage::with(settings).await, signer };
+    for typ in ["JWT", "at+jwt", "application/AT+JWT"] {
+        let header = json!({ "alg": "ES256", "typ": typ, "kid": "k" });
+        let token = users.signer.sign_as(&header, &users.claims("x"));
+        assert_eq!(users.ask(&token).await.status, 200, "{typ}");
+    }
     users.stage.stop().await;
 }
 

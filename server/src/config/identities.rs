@@ -160,6 +160,11 @@ fn subject_tokens(mut fields: Fields<'_>) -> Option<SubjectTokens> {
                        single_tenant = true";
         fields.mistake("claims", message);
     }
+    if claims.keys().any(|name| matches!(name.as_str(), "iss" | "aud")) {
+        let message = "iss and aud are issuer and audience already: name a claim that only your own users' \
+                       tokens have";
+        fields.mistake("claims", message);
+    }
     fields.finish();
     let claims = claims.into_iter().collect();
     Some(SubjectTokens {
@@ -177,6 +182,9 @@ pub(super) fn overlap(one: &SubjectTokens, other: &SubjectTokens) -> bool {
         let others = other.claims.iter().find(|(other, _)| other == name);
         others.is_some_and(|(_, others)| !values.iter().any(|value| others.contains(value)))
     };
-    // A token may have several audiences; of ID tokens only the first party's counts.
-    one.issuer == other.issuer && one.audience == other.audience && !one.claims.iter().any(apart)
+    // A token may have several audiences; of ID tokens only the first party's counts. None is of both kinds.
+    one.kind == other.kind
+        && one.issuer == other.issuer
+        && one.audience == other.audience
+        && !one.claims.iter().any(apart)
 }

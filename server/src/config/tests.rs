@@ -186,7 +186,15 @@ fn an_issuer_needs_a_rule_or_is_the_apps_own() {
         |rest: &str| read(&apps(&format!("[apps.a]\n{}", users("a", "web", &format!("{KEYS}\n{rest}")))));
     assert!(with("single_tenant = true").is_ok());
     assert!(with("claims = { hd = \"example.com\", admin = true, level = [1, 2] }").is_ok());
-    for bad in ["", "claims = {}", "claims = { hd = [] }", "claims = { hd = 1.5 }", "claims = { hd = {} }"] {
+    for bad in [
+        "",
+        "claims = {}",
+        "claims = { hd = [] }",
+        "claims = { hd = 1.5 }",
+        "claims = { hd = {} }",
+        "claims = { aud = \"web\" }",
+        "claims = { iss = \"https://login.example.com\", hd = \"x\" }",
+    ] {
         let found = with(bad).unwrap_err().to_string();
         assert!(found.contains("apps.a.subject_tokens[0].claims"), "{bad}: {found}");
     }
@@ -205,6 +213,8 @@ fn one_token_is_for_one_app() {
     let values = |values: &str| rules(&format!("claims = {{ hd = {values} }}"));
     assert!(two(&values("[\"x\", \"y\"]"), &values("\"y\"")).is_err());
     assert!(two(&values("[\"x\", \"y\"]"), &values("\"z\"")).is_ok(), "they differ by the claim");
+    let access = rules("single_tenant = true\nkind = \"access\"");
+    assert!(two(&rules("single_tenant = true"), &access).is_ok(), "no token is of both kinds");
 }
 
 #[test]
@@ -245,6 +255,12 @@ fn keys_are_behind_https_at_a_public_place_or_given() {
     let secret = "jwks = { keys = [{ kty = \"oct\", k = \"c2VjcmV0\", alg = \"HS256\" }] }";
     let short =
         format!("jwks = {{ keys = [{{ kty = \"RSA\", e = \"AQAB\", n = \"{}\" }}] }}", "x".repeat(171));
+    let private = "jwks = { keys = [{ kty = \"OKP\", crv = \"Ed25519\", kid = \"k\", \
+                   x = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\", \
+                   d = \"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A\" }] }";
+    let key = "{ kty = \"OKP\", crv = \"Ed25519\", kid = \"k\", x = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }";
+    let twice = &format!("jwks = {{ keys = [{key}, {key}] }}");
+    let confused = &format!("jwks = {{ keys = [{}] }}", key.replace("kid = \"k\"", "alg = \"ES256\""));
     for (bad, said) in [
         ("jwks_url = \"http://keys.example.com/jwks\"", "must begin with https://"),
         ("jwks_url = \"file:///etc/passwd\"", "must have a host"),
@@ -256,6 +272,9 @@ fn keys_are_behind_https_at_a_public_place_or_given() {
         ("jwks = { keys = [] }", "has no public key"),
         (secret, "has no public key"),
         (&short, "less than 2048 bits"),
+        (private, "has a private key"),
+        (twice, "has two keys called"),
+        (confused, "has no public key"),
     ] {
         let found = url(bad).unwrap_err().to_string();
         assert!(found.contains(said), "{bad}: {found}");

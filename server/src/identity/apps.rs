@@ -11,11 +11,11 @@ use super::{
     keys::Keys,
     remote::Remote,
     replay::{Replay, Seen},
-    subject::Accepted,
+    subject::{self, Accepted},
 };
 use crate::{
     config,
-    jwt::{self, Claims},
+    jwt::{self, Unverified},
     keyring::Keyring,
     secret::SecretHash,
 };
@@ -60,7 +60,7 @@ pub struct Apps {
     /// The keys that relay tokens are signed with, if there is a relay.
     pub(super) keyring: Option<Arc<Keyring>>,
     /// What assertions are for: the broker's issuer, and its token endpoint.
-    audiences: [String; 2],
+    pub(super) audiences: [String; 2],
     /// What relay tokens are for.
     pub(super) relay_audience: String,
 }
@@ -195,8 +195,9 @@ impl Apps {
         Token(token): &Token,
         look: Look,
     ) -> Result<Proved<'_>, Unidentified> {
-        let claims = jwt::unverified(token).map_err(|why| Unidentified::Assertion(why.text()))?;
-        let claimed = claims.text("iss").filter(|claimed| named.is_none_or(|named| named == *claimed));
+        let unverified = jwt::unverified(token).map_err(|why| Unidentified::Assertion(why.text()))?;
+        let claimed =
+            unverified.claims.text("iss").filter(|claimed| named.is_none_or(|named| named == *claimed));
         let app = claimed.and_then(|claimed| self.find(claimed));
         let Some((app, keys)) = app.and_then(|app| Some((app, app.keys.as_ref()?))) else {
             return Err(Unidentified::Wrong);
@@ -216,16 +217,16 @@ impl Apps {
         Token(token): &Token,
         look: Look,
     ) -> Result<(Proved<'_>, Vouched), Unidentified> {
-        let claims = jwt::unverified(token).map_err(|why| Unidentified::Subject(why.text()))?;
+        let unverified = jwt::unverified(token).map_err(|why| Unidentified::Subject(why.text()))?;
         let (app, once) = match by {
-            By::Anyone => (self.claimed_by(&claims)?, None),
+            By::Anyone => (self.claimed_by(&unverified)?, None),
             By::App(id) => (self.accepting(id)?, None),
             By::Proved(credential) => {
                 let Proved { app, once, .. } = self.proved(credential, look)?;
                 (app, once)
             }
         };
-        let place = app.accepts(&claims).ok_or(Unidentified::Subject(NOT_ACCEPTED))?;
+        let place = app.accepts(&unverified)?;
         let accepted = &app.accepted[place];
         let signed = accepted.keys.verify(token, look.reach);
         let signed = signed.map_err(|unproved| unproved.unidentified(Unidentified::Subject))?;
@@ -235,15 +236,18 @@ impl Apps {
     }
 
     /// The app that a subject token is for, by its own word.
-    fn claimed_by(&self, claims: &Claims) -> Result<&App, Unidentified> {
-        let accepting = self.accepting.iter().map(|index| &self.apps[*index]);
-        let mut fits = accepting.filter(|app| app.accepts(claims).is_some());
-        let first = fits.next().ok_or(Unidentified::Subject(NOT_ACCEPTED))?;
-        // The configuration keeps rules apart by audience; a token may have several.
-        match fits.next() {
-            None => Ok(first),
-            Some(_) => Err(Unidentified::Subject("aud: is for several apps; name one by client_id")),
+    fn claimed_by(&self, unverified: &Unverified) -> Result<&App, Unidentified> {
+        let (mut fits, mut refused) = (None, Unidentified::Subject(NOT_ACCEPTED));
+        for app in self.accepting.iter().map(|index| &self.apps[*index]) {
+            match app.accepts(unverified) {
+                Ok(_) if fits.is_none() => fits = Some(app),
+                // The configuration keeps rules apart by audience and claims; a token may have several values.
+                Ok(_) => return Err(Unidentified::Subject(OF_SEVERAL)),
+                Err(Unidentified::Subject(NOT_ACCEPTED)) => {}
+                Err(nearly) => refused = nearly,
+            }
         }
+        fits.ok_or(refused)
     }
 
     /// An app that needs no credential of its own beside a subject token.
@@ -254,8 +258,16 @@ impl Apps {
 
 impl App {
     /// The place of the rules that a token claims to fit, which is to be proved yet.
-    fn accepts(&self, claims: &Claims) -> Option<usize> {
-        self.accepted.iter().position(|accepted| accepted.is_claimed_by(claims))
+    fn accepts(&self, Unverified { typ, claims }: &Unverified) -> Result<usize, Unidentified> {
+        let mut refused = NOT_ACCEPTED;
+        for (place, accepted) in self.accepted.iter().enumerate() {
+            match (accepted.is_claimed_by(claims), accepted.is_kind(typ.as_deref())) {
+                (true, true) => return Ok(place),
+                (true, false) => refused = subject::OTHER_KIND,
+                (false, _) => {}
+            }
+        }
+        Err(Unidentified::Subject(refused))
     }
 
     /// Whether it is enabled, and has a proof of that name.
@@ -277,3 +289,4 @@ fn proofs(app: &config::App) -> Vec<Arc<str>> {
 }
 
 const NOT_ACCEPTED: &str = "iss, aud: no app accepts such tokens";
+const OF_SEVERAL: &str = "it is for several apps; name one by client_id";

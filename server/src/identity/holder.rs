@@ -43,7 +43,7 @@ impl Apps {
     /// [`Unidentified::RelayToken`], whatever is wrong with it.
     pub fn holder(&self, token: &str, now: Duration) -> Result<Holder<'_>, Unidentified> {
         let keyring = self.keyring.as_deref().ok_or(Unidentified::RelayToken)?;
-        let claims = Claims::verify(token, keyring, &self.relay_audience, now);
+        let claims = Claims::verify(token, keyring, [&self.audiences[0], &self.relay_audience], now);
         let claims = claims.filter(|claims| !self.revoked.has(&claims.client_id, &claims.jti, now));
         let claims = claims.ok_or(Unidentified::RelayToken)?;
         let app = self.find(&claims.client_id).filter(|app| app.stands_by(&claims.proof));

@@ -15,6 +15,9 @@ use crate::{
 /// The longest `sub` (OpenID Connect Core §2: 255 ASCII characters), in bytes.
 const LONGEST_SUBJECT: usize = 255;
 
+/// Why a token of another kind is not accepted.
+pub(super) const OTHER_KIND: Fault = "typ: is another kind of token than this app accepts";
+
 /// An end user.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Subject {
@@ -56,15 +59,24 @@ impl Accepted {
             && self.rules.claims.iter().all(|(name, values)| claims.is_any(name, values))
     }
 
+    /// Whether a token is of the kind that is accepted.
+    pub(super) fn is_kind(&self, typ: Option<&str>) -> bool {
+        match self.rules.kind {
+            TokenKind::Id => matches!(typ, None | Some("jwt")),
+            TokenKind::Access => typ == Some("at+jwt"),
+        }
+    }
+
     /// Checks all but the signature. Returns for whom it vouches, and until when.
     pub(super) fn check(&self, signed: &Signed, now: Duration) -> Result<Vouched, Fault> {
         let Signed { typ, claims } = signed;
-        let is_kind = match self.rules.kind {
-            TokenKind::Id => matches!(typ.as_deref(), None | Some("jwt")),
-            TokenKind::Access => matches!(typ.as_deref(), Some("at+jwt")),
-        };
-        if !is_kind {
-            return Err("typ: is another kind of token than this app accepts");
+        if !self.is_kind(typ.as_deref()) {
+            return Err(OTHER_KIND);
+        }
+        // A notice that something happened, as of a logout, is signed by the same issuer for the same audience,
+        // and has the user's name in it (RFC 8417 §4).
+        if claims.has("events") {
+            return Err("events: is a notice of an event, not the token of a user");
         }
         if !self.is_claimed_by(claims) {
             return Err("iss, aud: is not for this app");

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     admission::Now,
     config::Mode,
+    identity::Subject,
     policy::{RelayGrant, SCOPE},
     relay_token::{self, Claims},
     site::{Entry, Form, Site, whole_seconds_left},
@@ -124,11 +126,10 @@ impl<'s> Issued<'s> {
 fn claims(grant: &RelayGrant, site: &Site, now: Duration) -> Claims {
     let end = now + grant.lifetime.duration();
     let end = grant.until.map_or(end, |until| until.min(end));
-    let name = grant.subject.as_ref().map(|subject| subject.name.to_string());
     let (iat, exp) = (now.as_secs(), end.as_secs());
     Claims {
         iss: site.issuer.clone(),
-        sub: name.unwrap_or_else(|| grant.app.to_string()),
+        sub: sub(&grant.app, grant.subject.as_ref()),
         aud: site.relay_url(),
         client_id: grant.app.to_string(),
         iat,
@@ -146,3 +147,14 @@ fn claims(grant: &RelayGrant, site: &Site, now: Duration) -> Claims {
         urls: grant.scope.urls,
     }
 }
+
+/// A name of whom a token is for. The encoded name of a user has neither `/` nor `#`, an app's id neither: so no
+/// two are the same.
+fn sub(app: &str, subject: Option<&Subject>) -> String {
+    let Some(Subject { issuer, name }) = subject else { return app.to_owned() };
+    let name = utf8_percent_encode(name, UNRESERVED);
+    issuer.as_deref().map_or_else(|| format!("{app}/{name}"), |issuer| format!("{issuer}#{name}"))
+}
+
+/// All but the unreserved characters of a URI (RFC 3986 §2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

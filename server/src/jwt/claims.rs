@@ -27,6 +27,12 @@ impl Claims {
         serde_json::from_value(Value::Object(self.0)).ok()
     }
 
+    /// Whether there is such a claim, of any type.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// A claim that is text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

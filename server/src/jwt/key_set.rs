@@ -9,7 +9,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Signed, Unsigned, header};
+use super::{Signed, Unsigned, header, kind};
 
 /// The most keys that a set may have.
 const MOST_KEYS: usize = 64;
@@ -98,9 +98,7 @@ impl KeySet {
                 jsonwebtoken::errors::ErrorKind::Json(_) => Unsigned::Malformed,
                 _ => Unsigned::Signature,
             })?;
-        let typ = header.typ.map(|typ| typ.to_ascii_lowercase());
-        let typ = typ.map(|typ| typ.strip_prefix("application/").map_or(typ.clone(), str::to_owned));
-        Ok(Signed { typ, claims: data.claims })
+        Ok(Signed { typ: header.typ.map(kind), claims: data.claims })
     }
 
     /// The key of a name; those who share one are told apart by their algorithms (RFC 7517 §4.5).

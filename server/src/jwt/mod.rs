@@ -67,10 +67,26 @@ pub fn is_like_one(text: &str) -> bool {
 }
 
 /// What a token says, before anybody has looked at its signature: good for finding the key, no more.
+#[derive(Debug)]
+pub struct Unverified {
+    /// The kind of token, as of [`Signed`].
+    pub typ: Option<String>,
+    /// Its claims.
+    pub claims: Claims,
+}
+
+/// Reads a token without looking at its signature.
 ///
 /// # Errors
 /// If it is no token.
-pub fn unverified(token: &str) -> Result<Claims, Unsigned> {
-    header(token)?;
-    jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Unsigned::Malformed)
+pub fn unverified(token: &str) -> Result<Unverified, Unsigned> {
+    let typ = header(token)?.typ.map(kind);
+    let claims = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Unsigned::Malformed)?;
+    Ok(Unverified { typ, claims })
+}
+
+/// A `typ` as it is compared (RFC 7515 §4.1.9).
+fn kind(typ: String) -> String {
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }

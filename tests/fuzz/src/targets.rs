@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 use valet_client::{Task, Transcript};
 use valet_server::{
@@ -66,7 +67,7 @@ pub fn token(data: &[u8]) {
     });
     let Ok(text) = std::str::from_utf8(data) else { return };
     assert!(KEYS.verify(text).is_err(), "signed by nobody: {text}");
-    if let Ok(claims) = jwt::unverified(text) {
+    if let Ok(jwt::Unverified { claims, .. }) = jwt::unverified(text) {
         assert!(text.len() <= jwt::LONGEST);
         let _ = (claims.text("iss"), claims.time("exp"), claims.audiences());
     }
@@ -75,7 +76,14 @@ pub fn token(data: &[u8]) {
 /// A page of keys.
 pub fn jwks(data: &[u8]) {
     match KeySet::parse(data) {
-        Ok(keys) => assert!(keys.verify("eyJhbGciOiJFZERTQSJ9.e30.AAAA").is_err()),
+        Ok(keys) => {
+            for algorithm in jwt::ALGORITHMS {
+                let header = BASE64URL_NOPAD.encode(format!("{{\"alg\":\"{algorithm}\"}}").as_bytes());
+                let token = format!("{header}.e30.{}", "A".repeat(86));
+                assert!(keys.verify(&token).is_err(), "signed by nobody: {token}");
+            }
+            assert!(KeySet::published(data).is_ok(), "what is good by itself is good when published");
+        }
         Err(problem) => assert!(problem.len() < LONGEST_REFUSAL, "{problem}"),
     }
 }
