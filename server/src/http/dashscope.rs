@@ -113,7 +113,7 @@ pub(super) fn refusal(id: RequestId, fault: &Fault) -> Response<Full<Bytes>> {
     let body = Bytes::from(serde_json::to_vec(&body).expect("plain fields serialize"));
     let mut response = super::response(fault.entry.status, "application/json", id, body);
     if fault.entry.status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer realm=\"valet\"");
+        let challenge = HeaderValue::from_static(fault.bearer_challenge());
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = fault.retry_after_seconds() {

@@ -148,6 +148,18 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// What a bearer is told with a 401 (RFC 6750 §3): an error only of one that was shown.
+    pub(super) fn bearer_challenge(&self) -> &'static str {
+        match self.entry.code {
+            "invalid_relay_token" | "invalid_subject_token" => {
+                "Bearer realm=\"valet\", error=\"invalid_token\""
+            }
+            _ => "Bearer realm=\"valet\"",
+        }
+    }
+}
+
 impl From<&Refusal> for Fault {
     fn from(refusal: &Refusal) -> Self {
         match refusal {

@@ -11,6 +11,10 @@ use serde::{
 use crate::issue::Unreadable;
 
 const FORM: &str = "application/x-www-form-urlencoded";
+/// The most fields of a body: each is compared with all before it.
+const MOST: usize = 64;
+/// What an exchange may name more than once (RFC 8693 §2.1).
+const REPEATABLE: [&str; 2] = ["audience", "resource"];
 
 /// The fields of a body that are not taken yet. No `Debug`: they may hold a secret.
 #[derive(Default)]
@@ -43,7 +47,7 @@ impl Fields {
             let accepted = "application/json or application/x-www-form-urlencoded, or send none";
             return Err(Unreadable::MediaType { accepted });
         };
-        once_each(&left)?;
+        once_each(&left, &[])?;
         Ok(Self { left, taken: Vec::new(), is_form })
     }
 
@@ -53,7 +57,7 @@ impl Fields {
             return Err(Unreadable::MediaType { accepted: FORM });
         }
         let mut left = form(body);
-        once_each(&left)?;
+        once_each(&left, &REPEATABLE)?;
         left.retain(|(_, value)| !matches!(value, Value::Text(text) if text.is_empty()));
         Ok(Self { left, taken: Vec::new(), is_form: true })
     }
@@ -105,15 +109,20 @@ fn essence(headers: &HeaderMap) -> &str {
     content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
 }
 
+/// The fields of a form; of more than there may be, one more.
 fn form(body: &[u8]) -> Vec<(String, Value)> {
     form_urlencoded::parse(body)
+        .take(MOST + 1)
         .map(|(name, value)| (name.into_owned(), Value::Text(value.into_owned())))
         .collect()
 }
 
-fn once_each(fields: &[(String, Value)]) -> Result<(), Unreadable> {
+fn once_each(fields: &[(String, Value)], repeatable: &[&str]) -> Result<(), Unreadable> {
+    if fields.len() > MOST {
+        return Err(Unreadable::Body(format!("the body has more than {MOST} fields")));
+    }
     for (place, (name, _)) in fields.iter().enumerate() {
-        if fields[..place].iter().any(|(before, _)| before == name) {
+        if !repeatable.contains(&name.as_str()) && fields[..place].iter().any(|(before, _)| before == name) {
             return Err(wrong(name, "stands there twice"));
         }
     }
@@ -169,7 +178,10 @@ impl<'de> Visitor<'de> for InOrder {
                 serde_json::Value::Array(_) => Value::Other("a list"),
                 serde_json::Value::Object(_) => Value::Other("an object"),
             };
-            fields.push((name, value));
+            // The rest is still read, so that it is known to be JSON.
+            if fields.len() <= MOST {
+                fields.push((name, value));
+            }
         }
         Ok(Object(fields))
     }
@@ -229,6 +241,22 @@ mod tests {
             assert!(matches!(read(JSON, body), Err(Unreadable::Body(_))), "{body}");
         }
         assert!(matches!(read("text/plain", "x").unwrap_err(), Unreadable::MediaType { .. }));
+    }
+
+    #[test]
+    fn more_fields_than_anyone_has_are_not_compared() {
+        let form = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join("&");
+        let json = |count: usize| {
+            let fields: Vec<_> = (0..count).map(|n| format!("\"{n}\":0")).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        for (content_type, body) in
+            [(FORM, form(65)), (FORM, form(4000)), (JSON, json(65)), (JSON, json(2000))]
+        {
+            let refused = read(content_type, &body).unwrap_err();
+            assert_eq!(refused, Unreadable::Body("the body has more than 64 fields".into()));
+        }
+        assert!(matches!(read(FORM, &form(64)), Err(Unreadable::Field { .. })));
     }
 
     #[test]

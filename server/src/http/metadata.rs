@@ -34,6 +34,8 @@ struct Metadata<'s> {
     revocation_endpoint: String,
     /// How an app proves itself there.
     revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    /// By which algorithms its assertions may be signed.
+    revocation_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
     /// The keys that relay tokens are signed with.
     jwks_uri: String,
     /// What is documented for people.
@@ -65,6 +67,7 @@ pub(super) async fn page(State(doors): State<Arc<Doors>>) -> Response<Body> {
             "client_secret_post",
             "private_key_jwt",
         ],
+        revocation_endpoint_auth_signing_alg_values_supported: &ALGORITHMS,
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
         service_documentation: format!("{issuer}/openapi.json"),
     };

@@ -10,7 +10,7 @@ use super::{Doors, Peer, errors::Fault, oauth, openapi};
 use crate::{
     audit::Door,
     identity::{Credential, Unidentified},
-    issue::{Refusal, Unreadable},
+    issue::Refusal,
     site::Form,
 };
 
@@ -65,9 +65,5 @@ pub(super) async fn revoke(doors: &Doors, peer: Peer, request: Request<Incoming>
 async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<(Credential, String), Refusal> {
     let mut fields = oauth::fields(doors, parts, body).await?;
     let credential = oauth::own_credential(&parts.headers, &mut fields)?.ok_or(Unidentified::Missing)?;
-    let token = oauth::required(&mut fields, "token")?;
-    if token.starts_with("st-") {
-        return Err(Unreadable::NotRevocable.into());
-    }
-    Ok((credential, token))
+    Ok((credential, oauth::required(&mut fields, "token")?))
 }

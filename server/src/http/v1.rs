@@ -176,8 +176,10 @@ pub(super) fn problem(doors: &Doors, id: RequestId, fault: &Fault) -> Response<F
     let mut response = super::response(fault.entry.status, "application/problem+json", id, body);
     if fault.entry.status == StatusCode::UNAUTHORIZED {
         // RFC 9110 §11.6.1: a 401 names a way to authenticate.
-        let challenge = HeaderValue::from_static("Basic realm=\"valet\", Bearer realm=\"valet\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        for challenge in ["Basic realm=\"valet\"", fault.bearer_challenge()] {
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+        }
     }
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -19,7 +19,8 @@ pub(super) fn request(fields: &mut Fields, headers: &HeaderMap) -> Result<TokenR
         lifetime: None,
         rejected: fields.text("rejected")?.map(|text| sha256("rejected", &text)).transpose()?,
         subject: word(fields, "subject")?,
-        scope: word(fields, "scope")?,
+        // Of any content: whatever is not the one scope is none (RFC 6749 §5.2, *invalid_scope*).
+        scope: fields.text("scope")?,
         client_reference_id: word(fields, "client_reference_id")?,
         origin: Doors::origin(headers),
     })

@@ -111,11 +111,15 @@ impl Issue {
         let mut noted = Noted::default();
         let mut revoked = match asked {
             Ok((credential, token)) => {
-                let caller = self.identify(&site, &credential, &mut noted).await;
-                let now = self.clock.unix();
-                caller
-                    .and_then(|caller| site.identities.revoke(caller.app(), &token, now))
-                    .map_err(Refusal::from)
+                // Who asks comes first (RFC 7009 §2.1).
+                match self.identify(&site, &credential, &mut noted).await {
+                    Ok(_) if token.starts_with("st-") => Err(Unreadable::NotRevocable.into()),
+                    Ok(caller) => {
+                        let now = self.clock.unix();
+                        site.identities.revoke(caller.app(), &token, now).map_err(Refusal::from)
+                    }
+                    Err(nobody) => Err(nobody.into()),
+                }
             }
             Err(refusal) => Err(refusal),
         };
