@@ -98,7 +98,7 @@ impl KeySet {
                 jsonwebtoken::errors::ErrorKind::Json(_) => Unsigned::Malformed,
                 _ => Unsigned::Signature,
             })?;
-        Ok(Signed { typ: header.typ.map(kind), claims: data.claims })
+        Ok(Signed { typ: header.typ.as_deref().map(kind), claims: data.claims })
     }
 
     /// The key of a name; those who share one are told apart by their algorithms (RFC 7517 §4.5).

@@ -80,13 +80,13 @@ pub struct Unverified {
 /// # Errors
 /// If it is no token.
 pub fn unverified(token: &str) -> Result<Unverified, Unsigned> {
-    let typ = header(token)?.typ.map(kind);
+    let typ = header(token)?.typ.as_deref().map(kind);
     let claims = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Unsigned::Malformed)?;
     Ok(Unverified { typ, claims })
 }
 
 /// A `typ` as it is compared (RFC 7515 §4.1.9).
-fn kind(typ: String) -> String {
+fn kind(typ: &str) -> String {
     let typ = typ.to_ascii_lowercase();
     typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ)
 }
