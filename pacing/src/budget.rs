@@ -72,6 +72,15 @@ impl RateBudget {
         self.take_many(now, quota, 1)
     }
 
+    /// How long it is until a permit is there; nothing is taken.
+    #[must_use]
+    pub fn wait(&self, now: Instant, quota: Quota) -> Duration {
+        let now = nanos(now.saturating_duration_since(self.origin));
+        let depth = nanos(quota.interval).saturating_mul(u64::from(quota.burst));
+        let next = self.arrival.load(Relaxed).max(now).saturating_add(nanos(quota.interval));
+        Duration::from_nanos(next.saturating_sub(now.saturating_add(depth)))
+    }
+
     /// Takes `count` permits, all or none.
     ///
     /// # Errors
@@ -166,6 +175,8 @@ mod tests {
                     break wait;
                 }
             };
+            prop_assert_eq!(budget.wait(now, quota), wait);
+            prop_assert_eq!(budget.wait(now + wait, quota), Duration::ZERO);
             prop_assert!(budget.take(now + wait - Duration::from_nanos(1), quota).is_err());
             prop_assert!(budget.take(now + wait, quota).is_ok());
         }

@@ -15,7 +15,7 @@ use crate::{
     http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     lifecycle::{Drained, Shutdown},
-    relay::Relay,
+    relay::{self, Relay},
     reload::{self, Asked, Reload},
     request_id::RequestIds,
     site::Site,
@@ -112,7 +112,7 @@ impl Broker {
         };
         let issue = Arc::new(issue);
         let doors = Doors {
-            relay: Arc::new(Relay::new(issue.clone())?),
+            relay: Arc::new(Relay::new(issue.clone(), relay::Metrics::register(&mut registry))?),
             issue,
             bounds: config.bounds,
             readiness: Readiness::default(),
@@ -162,6 +162,7 @@ impl Broker {
     pub async fn run(self, shutdown: Shutdown) -> Result<Drained, Failed> {
         let (readiness, connections) = (self.doors.readiness.clone(), TaskTracker::new());
         let (issue, bounds) = (self.doors.issue.clone(), self.config.bounds);
+        let relay = self.doors.relay.clone();
         let stopping = issue.clone();
         let routes = Routes::new(Arc::new(self.doors));
         let mut tasks = JoinSet::new();
@@ -175,6 +176,7 @@ impl Broker {
         issue.event(Event::Start { version: env!("CARGO_PKG_VERSION") });
         upkeep.spawn(record_key_changes(issue.clone(), self.token_metrics.key_changes()));
         upkeep.spawn(probe(issue.clone()));
+        upkeep.spawn(relay.clone().follow());
         if let Some((source, asked)) = self.reload {
             let (token_metrics, metrics) = (self.token_metrics, self.reload_metrics);
             let parts = reload::Parts { issue, token_metrics, clock: self.clock.clone(), metrics };
@@ -189,6 +191,7 @@ impl Broker {
         stopping.event(Event::Stop);
         let lame_duck = if ended.is_ok() { bounds.lame_duck_time } else { Duration::ZERO };
         shutdown.begin(lame_duck, &self.clock).await;
+        relay.stop_waiting();
         // Once the listeners have ended, every connection that was accepted is among the tracked.
         while tasks.join_next().await.is_some() {}
         let drained = shutdown.drain(&connections, bounds.drain_time, &self.clock).await;

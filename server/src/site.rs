@@ -9,7 +9,7 @@ use valet_pacing::Quota;
 
 use crate::{
     admission::{self, LimitReached, Limits, Now, Subjects},
-    config::{self, Config, Tls},
+    config::{self, Config, Seats, Tls},
     identity::{self, Caller, Subject},
     keyring::Keyring,
     policy::{Editions, Policy},
@@ -30,6 +30,7 @@ pub struct Site {
     /// What relay tokens are signed with; `None` if there is no relay.
     keyring: Option<Arc<Keyring>>,
     private_hosts: bool,
+    seats: Seats,
     /// The certificate that connections are served with.
     pub tls: Option<Tls>,
     /// How many proxies in front of the broker are trusted to say where requests come from.
@@ -111,6 +112,7 @@ impl Site {
             issuer: config.issuer(),
             keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
             private_hosts: config.relay.as_ref().is_some_and(|relay| relay.private_hosts),
+            seats: config.relay.as_ref().map(|relay| relay.seats).unwrap_or_default(),
             // A listener that has begun with one cannot do without.
             tls: config.tls.clone().or_else(|| before.and_then(|before| before.tls.clone())),
             trusted_proxies: config.trusted_proxies,
@@ -159,6 +161,12 @@ impl Site {
     #[must_use]
     pub fn has_private_hosts(&self) -> bool {
         self.private_hosts
+    }
+
+    /// How many requests may wait for a task's status to change.
+    #[must_use]
+    pub fn seats(&self) -> Seats {
+        self.seats
     }
 
     /// The entry of the app called `id`.

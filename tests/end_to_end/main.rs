@@ -10,6 +10,8 @@ mod harness;
 mod issuer;
 /// Keys that sign tokens.
 mod jose;
+/// A stage whose app is at the relay.
+mod relayed;
 /// Connections without a client.
 mod wire;
 
@@ -70,6 +72,8 @@ mod traces;
 mod under_load;
 /// What callers are told of the upstream's faults.
 mod upstream_faults;
+/// Waiting at the relay.
+mod waiting;
 /// Least lives, refused tokens, tokens of one's own.
 mod wishes;
 /// Jobs of orchestrators and CI.

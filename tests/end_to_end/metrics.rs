@@ -6,6 +6,7 @@ use valet_demo::StackSettings;
 
 use crate::{
     harness::{SECOND, Stage, promptly},
+    relayed::Relayed,
     wire::Wire,
 };
 
@@ -26,11 +27,21 @@ async fn what_is_served_is_what_is_documented() {
     // A counter with labels is there once it has counted.
     assert_eq!(stage.ask().await.status, 429);
     let page = stage.metrics().await;
-    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    let served: BTreeSet<String> = types.map(|(name, _)| name.to_owned()).collect();
-    assert_eq!(served, documented());
     assert!(page.ends_with("# EOF\n"));
     stage.stop().await;
+    let relayed = Relayed::new().await;
+    let bearer = relayed.token(None).await;
+    let handle = relayed.submitted(&bearer).await;
+    relayed.ended(&handle, &bearer).await;
+    let relays = relayed.stage.metrics().await;
+    relayed.stage.stop().await;
+    let served: BTreeSet<String> = [page, relays].iter().flat_map(|page| served(page)).collect();
+    assert_eq!(served, documented());
+}
+
+fn served(page: &str) -> impl Iterator<Item = String> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, _)| name.to_owned())
 }
 
 #[tokio::test]

@@ -1,88 +1,15 @@
 //! The relay, end to end: the client, a broker in between, the sandbox behind it.
 
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use valet_client::{Status, TranscriptionRequest};
-use valet_demo::{APP, StackSettings, recordings::Recordings};
+use valet_demo::APP;
 use valet_sandbox::{Fault, Operation};
 
-use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered, promptly};
-
-/// A stage whose app is at the relay, and recordings for it.
-struct Relayed {
-    stage: Stage,
-    recordings: Recordings,
-    _state: TempDir,
-}
-
-impl Relayed {
-    async fn new() -> Self {
-        Self::with("", "").await
-    }
-
-    /// With more settings of the app, and more apps.
-    async fn with(more: &str, others: &str) -> Self {
-        let state = TempDir::new().unwrap();
-        let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}\n{others}");
-        let relay = Some(state.path().to_owned());
-        let upstream = SHARED.into();
-        let settings = StackSettings { app, relay, upstream, follow: true, ..StackSettings::default() };
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
-        let recordings = Recordings::serve(&folder).await.unwrap();
-        Self { stage: Stage::with(settings).await, recordings, _state: state }
-    }
-
-    /// A relay token, for a subject if one is named.
-    async fn token(&self, subject: Option<&str>) -> String {
-        self.stage.ask_for(&json!({ "subject": subject })).await.token()
-    }
-
-    fn request(&self, method: Method, path: &str, bearer: &str) -> RequestBuilder {
-        self.stage.request(method, &format!("/api/v1{path}")).bearer_auth(bearer)
-    }
-
-    async fn get(&self, path: &str, bearer: &str) -> Answer {
-        answered(self.request(Method::GET, path, bearer)).await
-    }
-
-    fn submission(&self, urls: &[&str]) -> Value {
-        json!({ "model": "fun-asr", "input": { "file_urls": urls }, "parameters": {} })
-    }
-
-    async fn submit(&self, bearer: &str, body: &Value) -> Answer {
-        let path = "/services/audio/asr/transcription";
-        let request = self.request(Method::POST, path, bearer).header("x-dashscope-async", "enable");
-        answered(request.json(body)).await
-    }
-
-    /// Submits a recording; its handle.
-    async fn submitted(&self, bearer: &str) -> String {
-        let url = self.recordings.url("market.wav");
-        let answer = self.submit(bearer, &self.submission(&[&url])).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        answer.json()["output"]["task_id"].as_str().unwrap().to_owned()
-    }
-
-    /// Turns the time until a task has ended.
-    async fn ended(&self, handle: &str, bearer: &str) -> Value {
-        loop {
-            let answer = self.get(&format!("/tasks/{handle}"), bearer).await.json();
-            match answer["output"]["task_status"].as_str().unwrap() {
-                "PENDING" | "RUNNING" => self.stage.clock.advance(SECOND),
-                _ => return answer,
-            }
-        }
-    }
-}
-
-fn status(answer: &Answer) -> String {
-    answer.json()["output"]["task_status"].as_str().unwrap_or_default().to_owned()
-}
-
-fn code(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
-}
+use crate::{
+    harness::{Answer, SECOND, UNHURRIED, answered, promptly},
+    relayed::{Relayed, code, status},
+};
 
 #[tokio::test]
 async fn a_task_goes_through_and_names_nothing_of_the_account() {

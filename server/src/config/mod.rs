@@ -128,6 +128,8 @@ pub struct Upstream {
     pub keys: Vec<Bearer>,
     /// Status queries the account may make in a second, all keys together.
     pub queries_per_second: u32,
+    /// How many tasks the relay asks for on a page of the account's list; 0 if it never asks for the list.
+    pub list_page: u32,
 }
 
 /// A registered app.
@@ -176,6 +178,27 @@ pub struct Relay {
     pub keys: Option<Arc<Keyring>>,
     /// Whether recordings and results may lie on hosts that are not public: with the sandbox, that is.
     pub private_hosts: bool,
+    /// How many requests may wait for a task's status to change.
+    pub seats: Seats,
+}
+
+/// How many requests may wait at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seats {
+    /// Of one owner.
+    pub owner: u32,
+    /// Of one app.
+    pub app: u32,
+    /// From one address.
+    pub address: u32,
+    /// In all.
+    pub total: u32,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self { owner: 50, app: 10_000, address: 500, total: 20_000 }
+    }
 }
 
 /// What kind of token an app gets.
@@ -287,6 +310,9 @@ impl Lifetime {
     pub const MIN: u32 = 15;
     /// The longest, in seconds.
     pub const MAX: u32 = 1800;
+
+    /// That of the tokens that the broker itself asks with: as brief as the upstream's usual one.
+    pub const UPKEEP: Self = Self(NonZeroU32::new(60).unwrap());
 
     /// `None` outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     #[must_use]

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, path::PathBuf, sync::Arc};
 
-use super::{Relay, Scope, fields::Fields};
+use super::{Relay, Scope, Seats, fields::Fields};
 use crate::keyring::{self, Keyring};
 
 /// The models of Fun-ASR for recordings (*Fun-ASR recording*).
@@ -17,8 +17,22 @@ pub(super) fn read(mut fields: Fields<'_>) -> Option<Relay> {
     fields.require("state", "a folder of the broker's own, as \"/var/lib/valet\"");
     let keys = state.as_deref().and_then(|folder| keys(&fields, folder));
     let private_hosts = fields.boolean("private_hosts").unwrap_or(false);
+    let seats = seats(fields.table("waiting"));
     fields.finish();
-    Some(Relay { state: state?, keys, private_hosts })
+    Some(Relay { state: state?, keys, private_hosts, seats })
+}
+
+fn seats(mut fields: Fields<'_>) -> Seats {
+    let usual = Seats::default();
+    let mut most = |name, usual| fields.integer(name, 0..=1_000_000).unwrap_or(usual);
+    let seats = Seats {
+        owner: most("per_owner", usual.owner),
+        app: most("per_app", usual.app),
+        address: most("per_address", usual.address),
+        total: most("total", usual.total),
+    };
+    fields.finish();
+    seats
 }
 
 /// The keys in the folder; none before the first start.

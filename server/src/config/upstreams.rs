@@ -25,6 +25,7 @@ fn one(name: String, mut fields: Fields<'_>, environment: &Environment) -> Read 
     let account = fields.name("account").unwrap_or_else(|| name.clone());
     let shared = fields.choice("shared_account", &[("visible-to-all", ())]);
     let queries_per_second = fields.integer("queries_per_second", 1..=10_000).unwrap_or(20);
+    let list_page = fields.integer("list_page", 0..=1000).unwrap_or(100);
     let listed = fields.list_of_tables("keys");
     if listed.is_empty() {
         fields.mistake(
@@ -49,6 +50,7 @@ fn one(name: String, mut fields: Fields<'_>, environment: &Environment) -> Read 
             account: account.as_str().into(),
             keys,
             queries_per_second,
+            list_page,
         }),
         _ => None,
     };

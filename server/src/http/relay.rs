@@ -1,7 +1,7 @@
 //! The relay's doors: DashScope's own paths, bodies and errors (Model Studio, *Fun-ASR recording*, *Manage
 //! asynchronous tasks*).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -12,6 +12,9 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use valet_clock::ClockExt;
 
@@ -24,7 +27,7 @@ use crate::{
     audit::Door,
     identity::Unidentified,
     issue::{Arrival, Unreadable},
-    relay::{Ask, Document, Noted, Page, Refused, Shown},
+    relay::{Ask, Document, LONGEST_WAIT, Noted, Page, Refused, Shown, Told},
     request_id::RequestId,
 };
 
@@ -37,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Doors>> {
         .routes(routes!(submit))
         .routes(routes!(list))
         .routes(routes!(query))
+        .routes(routes!(wait_for_tasks))
         .routes(routes!(cancel))
         .routes(routes!(result))
 }
@@ -64,9 +68,10 @@ async fn submit(
     recorded(&doors, arrival, noted, submitted)
 }
 
-/// How far a task is, as at DashScope.
+/// How far a task is, as at DashScope. With `Prefer: wait=N` (RFC 7240) the answer comes once the status changes, at
+/// the latest after N seconds.
 #[utoipa::path(get, path = "/api/v1/tasks/{handle}", operation_id = "queryTask", tag = "relay",
-    params(("handle" = String, Path)),
+    params(("handle" = String, Path), ("Prefer" = Option<String>, Header)),
     responses((status = 200, description = "As DashScope says it.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
 async fn query(
     State(doors): State<Arc<Doors>>,
@@ -77,9 +82,56 @@ async fn query(
     let arrival = doors.arrival(Door::Query, peer, &headers);
     let queried = async {
         let shown = shown(&headers)?.ok_or(Unidentified::Missing)?;
-        doors.relay.query(&shown, &arrival, &handle).await
+        doors.relay.query(&shown, &arrival, &[handle], wait(&headers)).await
     };
-    answer(arrival.request_id, queried.await)
+    let queried = queried.await.map(|mut told| {
+        let document = told.documents.pop().unwrap_or(Document(Value::Null));
+        (document, told)
+    });
+    answer_told(arrival.request_id, queried)
+}
+
+/// How far several tasks are: once one has ended or has another status, or the `wait` of `Prefer` is over. The
+/// relay's own: browsers have few connections, and a page may have many tasks.
+#[utoipa::path(post, path = "/api/v1/tasks/wait", operation_id = "waitForTasks", tag = "relay",
+    params(("Prefer" = Option<String>, Header)),
+    request_body(content = Handles, content_type = "application/json"),
+    responses((status = 200, description = "`tasks`, each as of a query, in the order asked.", content_type = "application/json", body = Object), openapi::RelayErrors), security(("bearer" = []), ("basic" = [])))]
+async fn wait_for_tasks(
+    State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let arrival = doors.arrival(Door::Query, peer, &parts.headers);
+    let queried = async {
+        let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
+        let handles = Handles::read(&read(&doors, body).await?)?;
+        doors.relay.query(&shown, &arrival, &handles.task_ids, wait(&parts.headers)).await
+    };
+    let queried = queried.await.map(|mut told| {
+        let tasks = std::mem::take(&mut told.documents);
+        let tasks: Vec<Value> = tasks.into_iter().map(|Document(document)| document).collect();
+        (Document(json!({ "tasks": tasks })), told)
+    });
+    answer_told(arrival.request_id, queried)
+}
+
+/// Which tasks to wait for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Handles {
+    /// 1 to 100 of them.
+    task_ids: Vec<String>,
+}
+
+impl Handles {
+    fn read(body: &[u8]) -> Result<Self, Unreadable> {
+        let problem = "must be 1 to 100 ids of tasks, and nothing else be in the body";
+        let wrong = || Unreadable::Field { field: "task_ids".into(), problem: problem.into() };
+        let handles: Self = serde_json::from_slice(body).map_err(|_| wrong())?;
+        (1..=100).contains(&handles.task_ids.len()).then_some(handles).ok_or_else(wrong)
+    }
 }
 
 /// Cancel a task that has not begun, as at DashScope.
@@ -190,6 +242,25 @@ fn answer(id: RequestId, answered: Result<Document, Refused>) -> Response<Body> 
     }
 }
 
+/// An answer about tasks, with what came of the wish to wait for them.
+fn answer_told(id: RequestId, told: Result<(Document, Told), Refused>) -> Response<Body> {
+    let (document, told) = match told {
+        Ok(told) => told,
+        Err(refused) => return refusal(id, &refused),
+    };
+    let mut response = answer(id, Ok(document));
+    let headers = [
+        ("preference-applied", told.waited.map(|wait| format!("wait={}", wait.as_secs()))),
+        ("retry-after", told.retry_after.map(|seconds| seconds.to_string())),
+    ];
+    for (name, value) in headers {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
 fn refusal(id: RequestId, refused: &Refused) -> Response<Body> {
     let response = match refused {
         Refused::Here(refusal) => dashscope::refusal(id, &Fault::from(refusal)),
@@ -222,6 +293,20 @@ fn shown(headers: &HeaderMap) -> Result<Option<Shown>, Unidentified> {
         return Ok(credential::in_header(headers)?.map(Shown::Credential));
     };
     Ok(Some(Shown::Bearer(bearer)))
+}
+
+/// How long the caller would like to wait (RFC 7240 §4.3), in whole seconds; what is longer than can be waited is as
+/// long as can be. Other preferences, and what is none, are passed over (§2).
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = preferences.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let seconds = preferences.find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("wait")
+            .then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
+    })?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST_WAIT))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Unreadable> {

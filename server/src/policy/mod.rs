@@ -205,6 +205,21 @@ pub struct UpstreamUse {
 }
 
 impl UpstreamUse {
+    /// For the broker's own upkeep: a token that it asks with itself.
+    #[must_use]
+    pub fn upkeep(upstream: usize, edition: Edition) -> Self {
+        Self {
+            upstream,
+            class: 0,
+            lifetime: Lifetime::UPKEEP,
+            sharing: Sharing::App,
+            min_ttl: Duration::ZERO,
+            rejected: None,
+            mints: Quota::new(60, Duration::from_secs(60), 20),
+            edition,
+        }
+    }
+
     /// The same use, by another token than the one of this SHA-256.
     #[must_use]
     pub fn without(self, sha256: [u8; 32]) -> Self {

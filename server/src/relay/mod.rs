@@ -3,23 +3,32 @@
 
 mod file_url;
 mod handle;
+mod metrics;
 mod owner;
+mod poller;
 mod records;
 mod results;
 mod submission;
 mod submit;
+mod task;
 mod tasks;
 mod upstream;
+mod wait;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-pub use self::{owner::Owner, results::Stream, submit::Ask, tasks::Page};
+pub use self::{
+    metrics::Metrics, owner::Owner, results::Stream, submit::Ask, tasks::Page, wait::LONGEST as LONGEST_WAIT,
+};
 use self::{
+    poller::Poller,
     records::Records,
     submit::Submits,
     upstream::{Http, Reply, Trouble},
+    wait::Waiting,
 };
 use crate::{
     audit::{Record, Work},
@@ -39,6 +48,10 @@ pub struct Relay {
     http: Http,
     records: Records,
     submits: Submits,
+    poller: Poller,
+    waiting: Waiting,
+    metrics: Metrics,
+    stopping: CancellationToken,
 }
 
 /// What a caller shows at the relay.
@@ -62,6 +75,17 @@ impl Asker<'_> {
     fn upstream<'s>(&self, site: &'s Site) -> &'s Arc<Upstream> {
         &site.upstreams[self.entry.upstream]
     }
+}
+
+/// What is told of tasks.
+#[derive(Debug)]
+pub struct Told {
+    /// Of each.
+    pub documents: Vec<Document>,
+    /// How long the caller was allowed to wait, if it did.
+    pub waited: Option<Duration>,
+    /// When to ask again, in seconds, if there was no place to wait.
+    pub retry_after: Option<u64>,
 }
 
 /// What is known of a request by the time it is recorded.
@@ -121,8 +145,22 @@ impl Relay {
     ///
     /// # Errors
     /// If no HTTP client can be built.
-    pub fn new(issue: Arc<Issue>) -> Result<Self, reqwest::Error> {
-        Ok(Self { issue, http: Http::new()?, records: Records::default(), submits: Submits::default() })
+    pub fn new(issue: Arc<Issue>, metrics: Metrics) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            issue,
+            http: Http::new()?,
+            records: Records::default(),
+            submits: Submits::default(),
+            poller: Poller::default(),
+            waiting: Waiting::default(),
+            metrics,
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    /// Lets nobody wait any longer: everyone is told how far it is, and no more.
+    pub fn stop_waiting(&self) {
+        self.stopping.cancel();
     }
 
     /// Records what became of a request, which was answered with `status`.
@@ -202,6 +240,15 @@ impl Relay {
         let upstream_use = permit.into_upstream_use();
         let upstream = upstream(site, &upstream_use);
         let source = Source { tokens: &entry.tokens, upstream, is_direct: false };
+        self.send(source, upstream_use, call).await
+    }
+
+    async fn send(
+        &self,
+        source: Source<'_>,
+        upstream_use: UpstreamUse,
+        call: upstream::Call<'_>,
+    ) -> Result<Reply, Refused> {
         let called = self.http.call((&self.issue.cache, &self.issue.clock), source, upstream_use, call).await;
         match called {
             Ok(reply) if reply.status == 200 => Ok(reply),

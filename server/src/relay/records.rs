@@ -3,74 +3,15 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use serde_json::{Value, json};
-
-use super::{Owner, handle::TaskKey};
+use super::{Owner, handle::TaskKey, task::Task};
 
 /// How long the upstream knows a task (*Fun-ASR recording*: tasks and results last 24 hours).
-const LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The most that are kept; beyond it the oldest are forgotten, and looked up again when they are asked for.
 const MOST: usize = 200_000;
-
-/// A task.
-#[derive(Debug)]
-pub(super) struct Task {
-    pub(super) owner: Owner,
-    pub(super) key: TaskKey,
-    pub(super) handle: String,
-    /// What was submitted, if this process saw it.
-    pub(super) model: Option<String>,
-    known: Mutex<Known>,
-    /// Held by whoever looks: the others wait for the same.
-    pub(super) look: tokio::sync::Mutex<()>,
-}
-
-/// What is known of a task.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    /// What the upstream last said of it.
-    pub(super) document: Option<Arc<Value>>,
-    /// When.
-    pub(super) at: Option<Instant>,
-}
-
-impl Known {
-    pub(super) fn status(&self) -> &str {
-        let document = self.document.as_deref();
-        document.and_then(|document| document["output"]["task_status"].as_str()).unwrap_or("PENDING")
-    }
-
-    /// Whether nothing will change any more.
-    pub(super) fn is_final(&self) -> bool {
-        matches!(self.status(), "SUCCEEDED" | "FAILED" | "CANCELED" | "UNKNOWN")
-    }
-}
-
-impl Task {
-    /// A task of which no more is known than that it was submitted: of `model`, if that is known.
-    pub(super) fn new(owner: Owner, key: TaskKey, handle: String, model: Option<String>) -> Self {
-        // Seen to be submitted, it is pending until it is looked at; of another nothing can be said.
-        let seen = model.as_ref().map(|_| json!({ "output": { "task_status": "PENDING" } }));
-        let known = Mutex::new(Known { document: seen.map(Arc::new), at: None });
-        let look = tokio::sync::Mutex::default();
-        Self { owner, key, handle, model, known, look }
-    }
-
-    pub(super) fn known(&self) -> Known {
-        self.lock().clone()
-    }
-
-    pub(super) fn learn(&self, document: Value, now: Instant) {
-        *self.lock() = Known { document: Some(Arc::new(document)), at: Some(now) };
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// All tasks that are known.
 #[derive(Debug, Default)]
@@ -143,7 +84,7 @@ mod tests {
     fn task(app: &str, id: &str, submitted: u64) -> Task {
         let owner = Owner { app: app.into(), subject: None };
         let key = TaskKey { account: "a".into(), id: id.into(), submitted };
-        Task::new(owner, key, format!("handle of {id}"), None)
+        Task::new(owner, key, format!("handle of {id}"), "beijing".into(), None, "PENDING")
     }
 
     const fn at(seconds: u64) -> Duration {

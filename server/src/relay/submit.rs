@@ -12,7 +12,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    Document, Noted, Owner, Refused, Relay, Shown, handle::TaskKey, records::Task, submission::Submission,
+    Document, Noted, Owner, Refused, Relay, Shown,
+    handle::TaskKey,
+    submission::Submission,
+    task::{Order, Task},
     upstream::Call,
 };
 use crate::{
@@ -119,8 +122,14 @@ impl Relay {
         let key = TaskKey { account: entry.account.to_string(), id: id.to_owned(), submitted: now.as_secs() };
         let keys = site.keyring().ok_or_else(|| Failure::of(Kind::Superseded))?;
         let handle = key.seal(keys, &owner.bytes(), now);
-        let task = Task::new(owner.clone(), key, handle.clone(), Some(submission.model.clone()));
-        self.records.keep(task, now);
+        let order = Order {
+            model: submission.model.clone(),
+            urls: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
+            reserved: 0,
+        };
+        let upstream = site.upstreams[entry.upstream].config().name.clone();
+        let task = Task::new(owner.clone(), key, handle.clone(), upstream, Some(order), "PENDING");
+        self.keep(task.submitted());
         Ok((handle, id.to_owned()))
     }
 }

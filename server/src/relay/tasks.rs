@@ -4,17 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use valet_clock::ClockExt;
 
 use super::{
     Asker, Document, Noted, Refused, Relay, Shown,
     handle::{ResultKey, TaskKey},
-    records::Task,
+    task::Task,
     upstream::Call,
 };
 use crate::{issue::Arrival, site::Site};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long whoever asks waits for the upstream to be asked.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Which page of a list.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +33,6 @@ pub struct Page {
 }
 
 impl Relay {
-    /// How far a task is.
-    ///
-    /// # Errors
-    /// If the caller is nobody, or the upstream does not tell and never did.
-    pub async fn query(&self, shown: &Shown, arrival: &Arrival, handle: &str) -> Result<Document, Refused> {
-        let site = self.issue.site.load_full();
-        let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
-        let Some(task) = self.task(&site, &asker, handle) else { return Ok(unknown(handle)) };
-        self.look(&site, &asker, &task).await?;
-        Ok(self.document(&site, &task))
-    }
-
     /// Cancels a task that has not begun.
     ///
     /// # Errors
@@ -64,9 +55,13 @@ impl Relay {
             retry_after: None,
         })?;
         noted.task = Some(task.key.id.clone());
+        let permit = asker.entry.policy.access()?;
+        // Cancels are of the same budget (*Manage asynchronous tasks*), and may come two at once.
+        asker.upstream(&site).take_query(2, self.issue.clock.now()).map_err(throttled)?;
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
-        self.call(&site, asker.entry, asker.entry.policy.access()?, call).await?;
+        self.call(&site, asker.entry, permit, call).await?;
+        self.poller.hurry(&task, self.issue.clock.now());
         Ok(Document(json!({})))
     }
 
@@ -80,16 +75,19 @@ impl Relay {
         asker.entry.policy.access()?;
         let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));
         let fits = |task: &Arc<Task>| {
-            page.status.as_deref().is_none_or(|status| task.known().status() == status)
-                && page.model.as_ref().is_none_or(|model| task.model.as_ref() == Some(model))
+            page.status.as_deref().is_none_or(|status| *task.known().status == *status)
+                && page
+                    .model
+                    .as_ref()
+                    .is_none_or(|model| task.order.as_ref().is_some_and(|order| order.model == *model))
         };
         let tasks: Vec<_> =
             self.records.of(&asker.owner, self.issue.clock.unix()).into_iter().filter(fits).collect();
         let entry = |task: &Arc<Task>| {
             json!({
                 "task_id": task.handle,
-                "status": task.known().status(),
-                "model_name": task.model,
+                "status": &*task.known().status,
+                "model_name": task.order.as_ref().map(|order| &order.model),
                 "gmt_create": task.key.submitted * 1000,
             })
         };
@@ -102,57 +100,61 @@ impl Relay {
     }
 
     /// The caller's task behind a handle: of another's there is nothing to see.
-    fn task(&self, site: &Site, asker: &Asker<'_>, handle: &str) -> Option<Arc<Task>> {
+    pub(super) fn task(&self, site: &Site, asker: &Asker<'_>, handle: &str) -> Option<Arc<Task>> {
         let now = self.issue.clock.unix();
         let key = TaskKey::open(site.keyring()?, &asker.owner.bytes(), handle, now)?;
         // An app that has moved to another account has no way to ask for what it left behind.
         if key.account != *asker.entry.account {
             return None;
         }
-        let known = self.records.find(&key, now);
-        Some(known.unwrap_or_else(|| {
-            self.records.keep(Task::new(asker.owner.clone(), key, handle.to_owned(), None), now)
-        }))
+        if let Some(known) = self.records.find(&key, now) {
+            return Some(known);
+        }
+        let upstream = asker.upstream(site).config().name.clone();
+        let task = Task::new(asker.owner.clone(), key, handle.to_owned(), upstream, None, "PENDING");
+        Some(self.keep(task))
     }
 
-    /// Asks the upstream how far a task is, unless that is known well enough. What was known is told if it cannot
-    /// be asked now.
-    async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Result<(), Refused> {
-        let is_fresh = |task: &Task| {
-            let known = task.known();
-            let now = self.issue.clock.now();
-            known.is_final() || known.at.is_some_and(|at| now.saturating_duration_since(at) < FRESH)
-        };
-        if is_fresh(task) {
+    /// Keeps a task, and follows it to its end.
+    pub(super) fn keep(&self, task: Task) -> Arc<Task> {
+        let (now, unix) = (self.issue.clock.now(), self.issue.clock.unix());
+        let task = self.records.keep(task, unix);
+        self.poller.follow(task.clone(), now, unix);
+        task
+    }
+
+    /// Has the upstream asked how far a task is, unless that is known well enough. What was known is told if
+    /// nobody can ask right now.
+    pub(super) async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Result<(), Refused> {
+        let (clock, known) = (&self.issue.clock, task.known());
+        let now = clock.now();
+        let is_fresh = known.at.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
+        let is_known = known.document.is_some();
+        if is_known && (known.is_final() || is_fresh) {
             return Ok(());
         }
-        let _look = task.look.lock().await;
-        if is_fresh(task) {
+        asker.entry.policy.access()?;
+        let looked = task.looked.notified();
+        tokio::pin!(looked);
+        looked.as_mut().enable();
+        let may_ask = asker.upstream(site).query_wait(now).is_zero();
+        if !(self.poller.hurry(task, now) && may_ask) && is_known {
             return Ok(());
         }
-        let permit = asker.entry.policy.access()?;
-        let upstream = asker.upstream(site);
-        if let Err(wait) = upstream.take_query(self.issue.clock.now()) {
-            // Nobody waits for the budget who can be told what was known a moment ago.
-            return if task.known().document.is_some() { Ok(()) } else { Err(throttled(wait)) };
+        // It counts as one wait, whether it ends in time or not.
+        let _ = clock.timeout(LOOK, looked).await;
+        let known = task.known();
+        if known.document.is_some() {
+            return Ok(());
         }
-        let path = format!("/tasks/{}", task.key.id);
-        let call = Call { method: &Method::GET, path: &path, body: None };
-        match self.call(site, asker.entry, permit, call).await {
-            Ok(reply) => {
-                task.learn(reply.body, self.issue.clock.now());
-                Ok(())
-            }
-            Err(_) if task.known().document.is_some() => Ok(()),
-            Err(refused) => Err(refused),
-        }
+        Err(known.trouble.unwrap_or_else(|| throttled(asker.upstream(site).query_wait(clock.now()))))
     }
 
     /// What the upstream said of a task, with handles in place of what is the account's.
-    fn document(&self, site: &Site, task: &Task) -> Document {
+    pub(super) fn document(&self, site: &Site, task: &Task) -> Document {
         let now = self.issue.clock.unix();
-        let Some(document) = task.known().document else { return unknown(&task.handle) };
-        let mut document = Value::clone(&document);
+        let document = task.known().document.and_then(|document| serde_json::from_str(&document).ok());
+        let Some(mut document @ Value::Object(_)) = document else { return unknown(&task.handle) };
         document["output"]["task_id"] = json!(task.handle);
         let results = document.pointer_mut("/output/results").and_then(Value::as_array_mut);
         for result in results.into_iter().flatten() {
@@ -178,6 +180,6 @@ fn throttled(wait: Duration) -> Refused {
 }
 
 /// What the upstream says of a task that it does not know (*Manage asynchronous tasks*).
-fn unknown(handle: &str) -> Document {
+pub(super) fn unknown(handle: &str) -> Document {
     Document(json!({ "output": { "task_id": handle, "task_status": "UNKNOWN" } }))
 }

@@ -4,16 +4,19 @@
 //! uses, so the hand-outs of the last while are the callers. One that asks more often is counted
 //! more often, and its fellows wait longer. It is an estimate: what it gets wrong, the clients' back-off
 //! on a 429 corrects.
+//!
+//! The relay asks for all of its callers. While there are direct callers too, it leaves them a quarter; while it
+//! asks, they are told of no more than that.
 
 use std::{
     sync::{
-        Mutex,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use valet_pacing::{Quota, RateBudget};
+use valet_pacing::{Pressure, Quota, RateBudget};
 
 /// About how often a client of one-minute tokens asks: it gets one with 42 to 60 s left, and renews
 /// it before its end.
@@ -27,8 +30,21 @@ const LEAST: f64 = 0.05;
 pub struct Share {
     current: AtomicU32,
     windows: Mutex<Windows>,
-    /// What the relay has used.
-    relay: RateBudget,
+    relay: Relay,
+}
+
+/// What the relay uses.
+#[derive(Debug)]
+struct Relay {
+    budget: RateBudget,
+    state: Mutex<RelayState>,
+}
+
+#[derive(Debug, Default)]
+struct RelayState {
+    /// What refusals say of others on the account.
+    pressure: Pressure,
+    asked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,7 +60,7 @@ impl Share {
         Self {
             current: AtomicU32::new(0),
             windows: Mutex::new(Windows { began: now, previous: 0 }),
-            relay: RateBudget::new(now),
+            relay: Relay { budget: RateBudget::new(now), state: Mutex::default() },
         }
     }
 
@@ -54,15 +70,44 @@ impl Share {
     }
 
     /// Takes a query of the relay, of the `per_second` that the account may make.
-    pub(super) fn take_query(&self, per_second: u32, now: Instant) -> Result<(), Duration> {
-        let direct = self.callers(now) > 0;
-        let permits = if direct { (per_second * 3 / 4).max(1) } else { per_second };
-        self.relay.take(now, Quota::per_second(permits, 2))
+    pub(super) fn take_query(&self, per_second: u32, burst: u32, now: Instant) -> Result<(), Duration> {
+        let wait = self.query_wait(per_second, burst, now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.relay.budget.take(now, self.quota(per_second, burst, now))?;
+        self.relay.lock().asked = Some(now);
+        Ok(())
+    }
+
+    /// How long it is until the relay may ask.
+    pub(super) fn query_wait(&self, per_second: u32, burst: u32, now: Instant) -> Duration {
+        let paused = self.relay.lock().pressure.pause(now);
+        paused.unwrap_or_default().max(self.relay.budget.wait(now, self.quota(per_second, burst, now)))
+    }
+
+    /// The upstream answered a query of the relay: refused it, for as long as it says, or served it.
+    pub(super) fn answered(&self, refused: Option<Option<Duration>>, now: Instant) {
+        let mut state = self.relay.lock();
+        match refused {
+            Some(retry_after) => state.pressure.refused(now, retry_after, fastrand::f64()),
+            None => state.pressure.served(),
+        }
+    }
+
+    /// One less than the account may make: what is sent a second apart may arrive closer together.
+    fn quota(&self, per_second: u32, burst: u32, now: Instant) -> Quota {
+        let left = if self.callers(now) > 0 { per_second - reserve(per_second) } else { per_second };
+        let permits = f64::from(left.saturating_sub(1).max(1)) / self.relay.lock().pressure.stretch();
+        Quota::every(Duration::from_secs_f64(1.0 / permits), burst)
     }
 
     /// The queries a second that one caller may make, of the `per_second` that the account may.
-    pub(super) fn of(&self, per_second: f64, now: Instant) -> f64 {
-        (per_second / f64::from(self.callers(now).max(1))).max(LEAST)
+    pub(super) fn of(&self, per_second: u32, now: Instant) -> f64 {
+        let asked = self.relay.lock().asked;
+        let is_shared = asked.is_some_and(|asked| now.saturating_duration_since(asked) < WINDOW);
+        let theirs = if is_shared { reserve(per_second) } else { per_second };
+        (f64::from(theirs) / f64::from(self.callers(now).max(1))).max(LEAST)
     }
 
     /// How many direct callers there are, about.
@@ -79,6 +124,17 @@ impl Share {
     }
 }
 
+/// What is left to direct callers.
+fn reserve(per_second: u32) -> u32 {
+    per_second.div_ceil(4).min(per_second - 1).max(1)
+}
+
+impl Relay {
+    fn lock(&self) -> MutexGuard<'_, RelayState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 mod tests {
@@ -89,7 +145,7 @@ mod tests {
         let start = Instant::now();
         let share = Share::new(start);
         let is = |at: u64, wanted: f64| {
-            let got = share.of(20.0, start + Duration::from_secs(at));
+            let got = share.of(20, start + Duration::from_secs(at));
             assert!((got - wanted).abs() < 1e-9, "{got} at {at}");
         };
         share.handed_out();
@@ -105,6 +161,32 @@ mod tests {
         let start = Instant::now();
         let share = Share::new(start);
         (0..100_000).for_each(|_| share.handed_out());
-        assert!(share.of(20.0, start) >= LEAST);
+        assert!(share.of(20, start) >= LEAST);
+    }
+
+    #[test]
+    fn relay_and_direct_callers_leave_each_other_their_part() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let share = Share::new(start);
+        let asks =
+            |from: u64| (0..1000).filter(|step| share.take_query(20, 1, at(from + step)).is_ok()).count();
+        assert_eq!(asks(0), 19, "alone, it has all but one");
+        share.handed_out();
+        assert_eq!(asks(1000), 14);
+        assert!((share.of(20, at(2000)) - 5.0).abs() < 1e-9);
+        assert!((share.of(20, at(42_000)) - 20.0).abs() < 1e-9, "the relay has long been silent");
+    }
+
+    #[test]
+    fn a_refusal_makes_the_relay_pause_and_slow_down() {
+        let start = Instant::now();
+        let share = Share::new(start);
+        assert_eq!(share.take_query(20, 1, start), Ok(()));
+        share.answered(Some(Some(Duration::from_secs(2))), start);
+        assert!(share.query_wait(20, 1, start) >= Duration::from_secs(2));
+        let later = start + Duration::from_secs(10);
+        assert_eq!(share.take_query(20, 1, later), Ok(()));
+        assert!(share.query_wait(20, 1, later) > Duration::from_millis(100), "half as often");
     }
 }

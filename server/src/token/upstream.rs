@@ -7,8 +7,14 @@ use std::{
 
 use valet_clock::SharedClock;
 
-use super::{LiveToken, Metrics, Minted, pool::Pool, probe, share::Share, slot::Live};
-use crate::config;
+use super::{AppTokens, LiveToken, Metrics, Minted, Source, pool::Pool, probe, share::Share, slot::Live};
+use crate::{
+    config,
+    policy::{Edition, Editions, UpstreamUse},
+};
+
+/// Whose tokens the broker's own are in the cache: no app can be called so.
+const UPKEEP: &str = "(upkeep)";
 
 /// An upstream that tokens are minted from.
 #[derive(Debug)]
@@ -16,6 +22,9 @@ pub struct Upstream {
     config: config::Upstream,
     pub(super) pool: Pool,
     share: Arc<Share>,
+    /// The tokens that the broker itself asks with.
+    upkeep: AppTokens,
+    edition: Edition,
 }
 
 impl Upstream {
@@ -33,7 +42,9 @@ impl Upstream {
     ) -> Result<Self, reqwest::Error> {
         let same_place = before.filter(|before| before.config.base_url == config.base_url);
         let pool = Pool::new(config, clock.clone(), metrics.clone(), same_place.map(|before| &before.pool))?;
-        Ok(Self { config: config.clone(), pool, share })
+        let upkeep = AppTokens::new(UPKEEP.into(), 1, clock.now());
+        // An edition of its own: a token of the upstream as it was before is not taken for one of this.
+        Ok(Self { config: config.clone(), pool, share, upkeep, edition: Editions::default().current() })
     }
 
     /// What it was made of.
@@ -68,7 +79,7 @@ impl Upstream {
     /// The status queries a second that one direct caller may make.
     #[must_use]
     pub fn queries_per_second(&self, now: Instant) -> f64 {
-        self.share.of(self.config.queries_per_second.into(), now)
+        self.share.of(self.config.queries_per_second, now)
     }
 
     /// Tries its quarantined keys once.
@@ -76,13 +87,30 @@ impl Upstream {
         probe::probe(&self.pool).await;
     }
 
-    /// Takes a status query of the relay from the account's budget, of which direct callers are left a quarter
-    /// while there are any.
+    /// Takes a status query of the relay from the account's budget, `burst` of them at once.
     ///
     /// # Errors
     /// How long until there is one.
-    pub fn take_query(&self, now: Instant) -> Result<(), Duration> {
-        self.share.take_query(self.config.queries_per_second, now)
+    pub fn take_query(&self, burst: u32, now: Instant) -> Result<(), Duration> {
+        self.share.take_query(self.config.queries_per_second, burst, now)
+    }
+
+    /// How long it is until the relay may ask.
+    #[must_use]
+    pub fn query_wait(&self, now: Instant) -> Duration {
+        self.share.query_wait(self.config.queries_per_second, 1, now)
+    }
+
+    /// The upstream answered a query of the relay: refused it, for as long as it says, or served it.
+    pub fn query_answered(&self, refused: Option<Option<Duration>>, now: Instant) {
+        self.share.answered(refused, now);
+    }
+
+    /// What the broker itself asks with, as the upstream in this place of the site.
+    #[must_use]
+    pub fn upkeep<'s>(self: &'s Arc<Self>, place: usize) -> (Source<'s>, UpstreamUse) {
+        let source = Source { tokens: &self.upkeep, upstream: self, is_direct: false };
+        (source, UpstreamUse::upkeep(place, self.edition.clone()))
     }
 
     pub(super) fn hand_out(&self, live: Arc<Live<Minted>>, is_direct: bool) -> LiveToken {

@@ -1,0 +1,46 @@
+//! What is counted of the relay's work.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Handles of the relay's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Requests that wait for a task's status to change.
+    pub(super) waiting: Gauge,
+    /// Tasks that are followed to their end, of each upstream.
+    pub(super) tasks: Family<OfUpstream, Gauge>,
+    /// Calls that the poller made.
+    pub(super) polls: Family<Poll, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct OfUpstream {
+    pub(super) upstream: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct Poll {
+    pub(super) upstream: String,
+    /// `look` or `list`.
+    pub(super) call: &'static str,
+    /// `ok`, `throttled` or `failed`.
+    pub(super) outcome: &'static str,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let (waiting, tasks, polls) = (Gauge::default(), Family::default(), Family::default());
+        let help = "Requests that wait for a task's status to change";
+        registry.register("relay_waiting", help, waiting.clone());
+        let help = "Tasks that the relay follows to their end, by upstream";
+        registry.register("relay_tasks", help, tasks.clone());
+        let help = "Queries and pages of lists that the relay asked an upstream for";
+        registry.register("relay_polls", help, polls.clone());
+        Self { waiting, tasks, polls }
+    }
+}

@@ -1,0 +1,378 @@
+//! Every task of an upstream that has not ended, and which call to make next. Told the time; makes no call.
+//!
+//! First come tasks that are known to have ended, or of which nothing is known: a look tells somebody something.
+//! Then the list, where it tells of many at once. Then looks at tasks that somebody waits for. Then the others:
+//! every task is followed to its end, for the sake of quotas and of the record.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use valet_pacing::{BackOff, Forecast, Listing, PollSchedule};
+
+use super::{
+    fair::Fair,
+    sweep::{Lengths, Page, Progress, Stage, Sweep, span},
+};
+use crate::relay::task::{Task, is_final};
+
+/// Looks at tasks that somebody waits for: a second after the submit, then by age, every five seconds at the
+/// least often.
+const WATCHED: PollSchedule = PollSchedule::new(Duration::from_secs(1), 0.8, Duration::from_secs(5));
+/// Looks at the others.
+const IDLE: PollSchedule = PollSchedule::new(Duration::from_secs(30), 3.0, Duration::from_secs(600));
+const BACK_OFF: BackOff = BackOff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// So many due looks are counted at the most.
+const COUNTED: usize = 10_000;
+/// The page that is always taken (*Manage asynchronous tasks*: the default of `page_size`).
+const SMALL_PAGE: u32 = 10;
+
+/// A call to make.
+#[derive(Debug)]
+pub(super) enum Step {
+    Look { number: u64, task: Arc<Task> },
+    List { stage: Stage, page: u32, size: u32 },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    places: HashMap<u64, Place>,
+    numbers: HashMap<String, u64>,
+    apps: HashMap<Arc<str>, u32>,
+    ended: Fair,
+    unlisted: Fair,
+    watched: Fair,
+    idle: Fair,
+    sweep: Option<Sweep>,
+    listing: Listing,
+    lengths: Lengths,
+    /// The tasks that were `RUNNING` on the list, by when they were made.
+    running: BTreeSet<(u64, u64)>,
+    forecast: Forecast,
+    /// The last call was a look at one that no list tells of.
+    was_unlisted: bool,
+    /// The largest page that the upstream has refused.
+    refused_page: Option<u32>,
+    next_number: u64,
+    next_app: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    task: Arc<Task>,
+    app: u32,
+    born: Instant,
+    /// When it was last known not to have ended.
+    unfinished: Instant,
+    /// When it was made, by the upstream's list, in milliseconds.
+    made: Option<u64>,
+    /// It was missing on the list.
+    is_missing: bool,
+    /// And it had not ended nonetheless: the list does not tell of it.
+    is_unlisted: bool,
+    queue: Queue,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Queue {
+    Ended,
+    /// Somebody waits for it, and no list tells of it.
+    Unlisted,
+    Watched,
+    Idle,
+    /// Somebody is looking.
+    Flying,
+}
+
+impl Board {
+    /// Takes in a task of this `age`.
+    pub(super) fn add(&mut self, task: Arc<Task>, age: Duration, now: Instant) {
+        if self.numbers.contains_key(&task.key.id) {
+            return;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let next_app = &mut self.next_app;
+        let app = *self.apps.entry(task.owner.app.clone()).or_insert_with(|| {
+            *next_app += 1;
+            *next_app
+        });
+        self.numbers.insert(task.key.id.clone(), number);
+        let born = now.checked_sub(age).unwrap_or(now);
+        let knows_nothing = task.known().document.is_none();
+        let place = Place {
+            task,
+            app,
+            born,
+            unfinished: born,
+            made: None,
+            is_missing: false,
+            is_unlisted: false,
+            queue: Queue::Idle,
+            failures: 0,
+        };
+        self.places.insert(number, place);
+        // Of one that was submitted before the broker started nobody knows how far it is.
+        if knows_nothing { self.queue(number, Queue::Ended, now) } else { self.later(number, now) }
+    }
+
+    /// Somebody asks how far a task is: it is looked at as soon as its turn comes. Tells whether that is next.
+    pub(super) fn hurry(&mut self, id: &str, now: Instant) -> bool {
+        let Some(&number) = self.numbers.get(id) else { return false };
+        let Some(place) = self.places.get(&number) else { return false };
+        let knows_nothing = place.task.known().document.is_none();
+        match place.queue {
+            Queue::Flying => return true,
+            Queue::Ended | Queue::Unlisted => {}
+            _ if knows_nothing => self.queue(number, Queue::Ended, now),
+            _ if self.due(number).is_some_and(|due| due <= now) && place.queue == Queue::Watched => {}
+            Queue::Watched | Queue::Idle => self.queue(number, Queue::Watched, now),
+        }
+        self.sweep.is_none() && self.ended.count_due(now, 2) + self.watched.count_due(now, 2) <= 1
+    }
+
+    /// Somebody begins to wait for a task.
+    pub(super) fn watch(&mut self, id: &str, now: Instant) {
+        let Some(&number) = self.numbers.get(id) else { return };
+        if self.places.get(&number).is_some_and(|place| place.queue == Queue::Idle) {
+            self.later(number, now);
+        }
+    }
+
+    /// When there is a call to make; `None` while there is not.
+    pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
+        let others = match &self.sweep {
+            Some(sweep) => sweep.has_page().then_some(now),
+            None => [self.watched.next(), self.idle.next()].into_iter().flatten().min(),
+        };
+        [self.ended.next(), self.unlisted.next(), others].into_iter().flatten().min()
+    }
+
+    /// The call to make, if there is one. Lists have at most `page` tasks a page; 0 if there is to be none.
+    pub(super) fn next(&mut self, now: Instant, page: u32) -> Option<Step> {
+        if let Some(number) = self.ended.take(now) {
+            return self.look(number);
+        }
+        // By turns with the list, so that neither keeps the other waiting.
+        self.was_unlisted = !self.was_unlisted;
+        if self.was_unlisted
+            && let Some(number) = self.unlisted.take(now)
+        {
+            return self.look(number);
+        }
+        let size = if self.refused_page.is_some_and(|refused| refused <= page) { SMALL_PAGE } else { page };
+        if let Some(sweep) = &mut self.sweep {
+            return sweep.ask().map(|page| Step::List { stage: sweep.stage, page, size });
+        }
+        let due = self.watched.count_due(now, COUNTED);
+        let due = due + self.idle.count_due(now, COUNTED);
+        if page > 0 && self.listing.pays(now, due) {
+            let mut sweep = Sweep::new(now, due, self.lengths);
+            let first = sweep.ask()?;
+            let stage = sweep.stage;
+            self.sweep = Some(sweep);
+            return Some(Step::List { stage, page: first, size });
+        }
+        while let Some(number) = self.watched.take(now) {
+            if self.places.get(&number).is_some_and(|place| place.task.is_watched(now)) {
+                return self.look(number);
+            }
+            // Nobody waits for it any more.
+            self.queue(number, Queue::Idle, self.idle_time(number, now));
+        }
+        let number = self.idle.take(now).or_else(|| self.unlisted.take(now))?;
+        self.look(number)
+    }
+
+    /// A look has ended: the task has, or has not, or nobody knows.
+    pub(super) fn looked(&mut self, now: Instant, number: u64, looked: Looked) {
+        let Some(place) = self.places.get_mut(&number) else { return };
+        match looked {
+            Looked::Ended => {
+                let took = (place.unfinished - place.born + (now - place.born)) / 2;
+                self.forecast.learn(took, None);
+                self.forget(number);
+            }
+            Looked::Unfinished { sent } => {
+                place.failures = 0;
+                place.is_unlisted |= std::mem::take(&mut place.is_missing);
+                place.unfinished = sent;
+                self.later(number, now);
+            }
+            Looked::Failed { retry_after } => {
+                let wait = BACK_OFF.wait(place.failures, fastrand::f64());
+                place.failures += 1;
+                self.queue(number, Queue::Watched, now + wait.max(retry_after.unwrap_or_default()));
+            }
+            // It is the account's trouble, not this task's.
+            Looked::Throttled => self.queue(number, Queue::Ended, now),
+        }
+    }
+
+    /// A page of the list has come; `None` if it has not. Tells who, in the upstream's words, has which status.
+    pub(super) fn listed(&mut self, now: Instant, page: Option<&Page>) -> Vec<(Arc<Task>, String)> {
+        let Some(mut sweep) = self.sweep.take() else { return Vec::new() };
+        let Some(page) = page else {
+            self.listing.disappoints(now);
+            return Vec::new();
+        };
+        let stage = sweep.stage;
+        let mut told = Vec::new();
+        for listed in page.data.iter().filter(|listed| !is_final(&listed.status)) {
+            let Some(&number) = self.numbers.get(&listed.task_id) else { continue };
+            let Some(place) = self.places.get_mut(&number) else { continue };
+            sweep.seen.insert(number);
+            place.unfinished = now;
+            (place.is_missing, place.is_unlisted) = (false, false);
+            if let Some(made) = listed.gmt_create.filter(|_| stage == Stage::Running) {
+                place.made = Some(made);
+                self.running.insert((made, number));
+            }
+            told.push((place.task.clone(), listed.status.clone()));
+            let queue = place.queue;
+            if matches!(queue, Queue::Unlisted | Queue::Watched | Queue::Idle) {
+                let is_due = || self.due(number).is_some_and(|due| due <= now);
+                sweep.spared += usize::from(queue == Queue::Watched || is_due());
+                self.later(number, now);
+            }
+        }
+        if stage == Stage::Running
+            && let Some((from, to)) = span(page)
+        {
+            let between = self.running.range((from + 1, 0)..(to.max(from + 1), 0));
+            let gone = between.map(|(_, number)| *number).filter(|number| !sweep.seen.contains(number));
+            for number in gone.collect::<Vec<_>>() {
+                self.has_ended(number, now);
+            }
+        }
+        let progress = sweep.note(page);
+        self.lengths = sweep.lengths;
+        match progress {
+            Progress::GoesOn => self.sweep = Some(sweep),
+            // Its length is remembered: it is not asked for again before it is worth it.
+            Progress::NotWorthIt(calls) => self.listing.learn(now, calls, calls + 1),
+            Progress::Done => {
+                self.listing.learn(now, sweep.calls, sweep.spared);
+                let missed = self.places.iter().filter(|(number, place)| {
+                    place.unfinished < sweep.began && !place.is_unlisted && !sweep.seen.contains(number)
+                });
+                for number in missed.map(|(number, _)| *number).collect::<Vec<_>>() {
+                    self.has_ended(number, now);
+                }
+            }
+        }
+        told
+    }
+
+    /// The upstream refused so large a page.
+    pub(super) fn page_refused(&mut self, size: u32) {
+        if size > SMALL_PAGE {
+            self.refused_page = Some(size);
+        }
+        self.sweep = None;
+    }
+
+    /// How many tasks have not ended.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// It is not on the list any more.
+    fn has_ended(&mut self, number: u64, now: Instant) {
+        let Some(place) = self.places.get_mut(&number) else { return };
+        if let Some(made) = place.made.take() {
+            self.running.remove(&(made, number));
+        }
+        if matches!(place.queue, Queue::Unlisted | Queue::Watched | Queue::Idle) {
+            place.is_missing = true;
+            self.queue(number, Queue::Ended, now);
+        }
+    }
+
+    fn look(&mut self, number: u64) -> Option<Step> {
+        let place = self.places.get_mut(&number)?;
+        place.queue = Queue::Flying;
+        Some(Step::Look { number, task: place.task.clone() })
+    }
+
+    /// Puts a task where it belongs by who waits for it.
+    fn later(&mut self, number: u64, now: Instant) {
+        let Some(place) = self.places.get(&number) else { return };
+        if place.task.is_watched(now) {
+            let expected = self.forecast.expect(None);
+            let wait = WATCHED.wait(now.saturating_duration_since(place.born), expected, fastrand::f64());
+            let queue = if place.is_unlisted { Queue::Unlisted } else { Queue::Watched };
+            self.queue(number, queue, (place.unfinished + wait).max(now));
+        } else {
+            self.queue(number, Queue::Idle, self.idle_time(number, now));
+        }
+    }
+
+    fn idle_time(&self, number: u64, now: Instant) -> Instant {
+        let born = self.places.get(&number).map_or(now, |place| place.born);
+        now + IDLE.wait(now.saturating_duration_since(born), None, fastrand::f64())
+    }
+
+    fn queue(&mut self, number: u64, queue: Queue, at: Instant) {
+        self.unqueue(number);
+        let Some(place) = self.places.get_mut(&number) else { return };
+        place.queue = queue;
+        match queue {
+            Queue::Ended => self.ended.put(place.app, number, at),
+            Queue::Unlisted => self.unlisted.put(place.app, number, at),
+            Queue::Watched => self.watched.put(place.app, number, at),
+            Queue::Idle => self.idle.put(place.app, number, at),
+            Queue::Flying => {}
+        }
+    }
+
+    fn unqueue(&mut self, number: u64) {
+        let Some(place) = self.places.get(&number) else { return };
+        match place.queue {
+            Queue::Ended => self.ended.remove(place.app, number),
+            Queue::Unlisted => self.unlisted.remove(place.app, number),
+            Queue::Watched => self.watched.remove(place.app, number),
+            Queue::Idle => self.idle.remove(place.app, number),
+            Queue::Flying => {}
+        }
+    }
+
+    fn due(&self, number: u64) -> Option<Instant> {
+        let place = self.places.get(&number)?;
+        match place.queue {
+            Queue::Watched => self.watched.due(place.app, number),
+            Queue::Idle => self.idle.due(place.app, number),
+            Queue::Ended | Queue::Unlisted | Queue::Flying => None,
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        self.unqueue(number);
+        let Some(place) = self.places.remove(&number) else { return };
+        self.numbers.remove(&place.task.key.id);
+        if let Some(made) = place.made {
+            self.running.remove(&(made, number));
+        }
+    }
+}
+
+/// What a look told.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Looked {
+    Ended,
+    Unfinished {
+        sent: Instant,
+    },
+    /// Nobody could look.
+    Failed {
+        retry_after: Option<Duration>,
+    },
+    /// Too many look at the account's tasks.
+    Throttled,
+}
+
+#[cfg(test)]
+mod tests;

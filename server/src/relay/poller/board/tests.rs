@@ -1,0 +1,207 @@
+#![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+//! The board against a model of the upstream: tasks that end, a list of pages, and a budget of calls.
+
+use serde_json::json;
+
+use super::*;
+use crate::relay::{Owner, handle::TaskKey, task::Watch};
+
+/// Newest first, as services usually list; or in no order that tells anything.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    NewestFirst,
+    Arbitrary,
+}
+
+/// What the upstream is like.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    tasks: u64,
+    /// When the last of them ends.
+    span: Duration,
+    /// Calls a second.
+    rate: u32,
+    page: u32,
+    order: Order,
+    is_watched: bool,
+}
+
+/// How it went.
+#[derive(Debug)]
+struct Outcome {
+    /// How long after its end each task was known to have ended, sorted.
+    delays: Vec<Duration>,
+    calls: u64,
+    lists: u64,
+}
+
+struct Modelled {
+    task: Arc<Task>,
+    made: u64,
+    ends: Duration,
+    _watch: Option<Watch>,
+}
+
+fn spread(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
+}
+
+impl World {
+    fn run(self) -> Outcome {
+        let (start, mut board) = (Instant::now(), Board::default());
+        let mut tasks: Vec<Modelled> = (0..self.tasks).map(|number| self.task(number)).collect();
+        for modelled in &tasks {
+            board.add(modelled.task.clone(), Duration::ZERO, start);
+        }
+        let mut outcome = Outcome { delays: Vec::new(), calls: 0, lists: 0 };
+        let tick = Duration::from_secs(1) / self.rate;
+        let mut at = Duration::ZERO;
+        while board.len() > 0 {
+            at += tick;
+            assert!(at < self.span * 20, "{} tasks are never known to have ended", board.len());
+            let now = start + at;
+            if board.next_time(now).is_none_or(|next| next > now) {
+                continue;
+            }
+            match board.next(now, self.page) {
+                None => {}
+                Some(Step::Look { number, task }) => {
+                    outcome.calls += 1;
+                    let place = tasks.iter().position(|modelled| Arc::ptr_eq(&modelled.task, &task)).unwrap();
+                    if tasks[place].ends <= at {
+                        outcome.delays.push(at - tasks[place].ends);
+                        tasks.swap_remove(place);
+                        board.looked(now, number, Looked::Ended);
+                    } else {
+                        board.looked(now, number, Looked::Unfinished { sent: now });
+                    }
+                }
+                Some(Step::List { stage, page, size }) => {
+                    (outcome.calls, outcome.lists) = (outcome.calls + 1, outcome.lists + 1);
+                    let page = self.list(&tasks, at, stage, page, size);
+                    board.listed(now, Some(&page));
+                }
+            }
+        }
+        outcome.delays.sort();
+        outcome
+    }
+
+    fn task(self, number: u64) -> Modelled {
+        let owner = Owner { app: format!("app-{}", number % 3).as_str().into(), subject: None };
+        let key = TaskKey { account: "a".into(), id: format!("{number:05}"), submitted: 0 };
+        let task = Task::new(owner, key, String::new(), "beijing".into(), None, "PENDING").submitted();
+        let task = Arc::new(task);
+        let share = (spread(number + 1) % 10_000) as f64 / 10_000.0;
+        let watch = self.is_watched.then(|| task.watch());
+        Modelled { task, made: number, ends: self.span.mul_f64(share), _watch: watch }
+    }
+
+    fn list(self, tasks: &[Modelled], at: Duration, stage: Stage, page: u32, size: u32) -> Page {
+        let mut listed: Vec<_> =
+            tasks.iter().filter(|task| stage == Stage::Running && task.ends > at).collect();
+        match self.order {
+            Order::NewestFirst => listed.sort_by_key(|task| std::cmp::Reverse(task.made)),
+            Order::Arbitrary => listed.sort_by_key(|task| spread(task.made)),
+        }
+        let total = listed.len().div_ceil(size as usize);
+        let skipped = (page as usize - 1) * size as usize;
+        let data: Vec<_> = listed
+            .iter()
+            .skip(skipped)
+            .take(size as usize)
+            .map(|task| json!({ "task_id": task.task.key.id, "status": "RUNNING", "gmt_create": task.made }))
+            .collect();
+        serde_json::from_value(json!({ "total_page": total, "data": data })).unwrap()
+    }
+}
+
+impl Outcome {
+    fn median(&self) -> Duration {
+        self.delays[self.delays.len() / 2]
+    }
+
+    fn p99(&self) -> Duration {
+        self.delays[self.delays.len() * 99 / 100]
+    }
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn busy(page: u32, order: Order) -> Outcome {
+    let world = World { tasks: 1000, span: seconds(125), rate: 15, page, order, is_watched: true };
+    world.run()
+}
+
+#[test]
+fn a_few_tasks_are_looked_at_one_by_one() {
+    let world = World {
+        tasks: 8,
+        span: seconds(60),
+        rate: 20,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: true,
+    };
+    let outcome = world.run();
+    assert_eq!(outcome.lists, 0);
+    assert!(outcome.p99() <= seconds(5), "{outcome:?}");
+}
+
+#[test]
+fn more_tasks_than_the_budget_has_looks_for_are_followed_by_the_list() {
+    let by_page = busy(100, Order::NewestFirst);
+    let by_sweep = busy(100, Order::Arbitrary);
+    let one_by_one = busy(0, Order::NewestFirst);
+    // Eight of fifteen calls a second are the looks at what has ended: the rest is for ten pages or fewer.
+    assert!(by_page.median() <= seconds(2) && by_page.p99() <= seconds(6), "{:?}", by_page.median());
+    assert!(by_sweep.median() <= seconds(3) && by_sweep.p99() <= seconds(8), "the end of a pass tells");
+    assert!(one_by_one.median() > by_sweep.median() * 4);
+    assert!(by_page.lists > 0 && one_by_one.lists == 0);
+}
+
+#[test]
+fn nobody_is_looked_at_in_vain_for_a_moved_page() {
+    let outcome = busy(100, Order::NewestFirst);
+    let in_vain = outcome.calls - outcome.lists - 1000;
+    assert!(in_vain < 250, "{in_vain} looks at tasks that had not ended");
+}
+
+#[test]
+fn tasks_that_nobody_waits_for_are_followed_to_their_end_at_leisure() {
+    let world = World {
+        tasks: 10,
+        span: seconds(300),
+        rate: 20,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: false,
+    };
+    let outcome = world.run();
+    assert_eq!(outcome.delays.len(), 10);
+    assert!(outcome.calls < 10 * 15, "{} calls", outcome.calls);
+}
+
+#[test]
+fn a_page_that_is_refused_is_asked_for_smaller() {
+    let (now, mut board) = (Instant::now(), Board::default());
+    let world = World {
+        tasks: 50,
+        span: seconds(60),
+        rate: 20,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: true,
+    };
+    let tasks: Vec<_> = (0..50).map(|number| world.task(number)).collect();
+    for modelled in &tasks {
+        board.add(modelled.task.clone(), Duration::ZERO, now);
+    }
+    let later = now + seconds(10);
+    let Some(Step::List { size: 100, .. }) = board.next(later, 100) else { panic!("a list pays") };
+    board.page_refused(100);
+    let Some(Step::List { size: SMALL_PAGE, .. }) = board.next(later, 100) else { panic!("a smaller one") };
+}

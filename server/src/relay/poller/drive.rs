@@ -1,0 +1,208 @@
+//! The background work that makes the calls: one after another as the budget allows, several under way.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use reqwest::Method;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{
+    Line,
+    board::{Looked, Step},
+    sweep::{Page, Stage},
+};
+use crate::{
+    relay::{
+        Refused, Relay,
+        metrics::{OfUpstream, Poll},
+        task::{Task, is_final, status},
+        upstream::Call,
+    },
+    site::Site,
+};
+
+/// Calls under way at a time.
+const AT_ONCE: usize = 64;
+/// How long an upstream that the configuration has not is waited for.
+const GONE: Duration = Duration::from_secs(60);
+/// So long after its submit a task may not be known everywhere at the upstream.
+const SETTLING: Duration = Duration::from_secs(60);
+
+type Calls<'r> = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send + 'r>>>;
+
+enum Answer {
+    Look { number: u64, task: Arc<Task>, sent: Instant, outcome: Result<Value, Refused> },
+    Page { stage: Stage, size: u32, outcome: Result<Value, Refused> },
+}
+
+impl Relay {
+    /// Follows all tasks, for as long as it is polled.
+    pub async fn follow(self: Arc<Self>) {
+        let mut drivers = JoinSet::new();
+        let mut driven = Vec::<Arc<str>>::new();
+        loop {
+            let lines: Vec<Arc<Line>> = self.poller.lock().values().cloned().collect();
+            for line in lines {
+                if !driven.contains(&line.upstream) {
+                    driven.push(line.upstream.clone());
+                    drivers.spawn(drive(self.clone(), line));
+                }
+            }
+            tokio::select! {
+                () = self.poller.opened.notified() => {}
+                // Drivers never end but by a bug: the broker ends with them, rather than wait for nothing.
+                Some(ended) = drivers.join_next() => return ended.unwrap_or_else(|error| {
+                    if let Ok(panic) = error.try_into_panic() { std::panic::resume_unwind(panic) }
+                }),
+            }
+        }
+    }
+}
+
+async fn drive(relay: Arc<Relay>, line: Arc<Line>) {
+    let clock = &relay.issue.clock;
+    let mut calls: Calls<'_> = FuturesUnordered::new();
+    loop {
+        let now = clock.now();
+        let site = relay.issue.site.load_full();
+        let place = site.upstreams.iter().position(|upstream| upstream.config().name == line.upstream);
+        let next = line.lock().next_time(now).filter(|_| calls.len() < AT_ONCE);
+        let at = match (place, next) {
+            (Some(place), Some(next)) if next <= now => {
+                let upstream = &site.upstreams[place];
+                match upstream.take_query(1, now) {
+                    Ok(()) => {
+                        let step = line.lock().next(now, upstream.config().list_page);
+                        calls.extend(step.map(|step| relay.begin(site.clone(), place, step, now)));
+                        continue;
+                    }
+                    Err(wait) => Some(now + wait),
+                }
+            }
+            (Some(_), next) => next,
+            // Its tasks wait for a configuration that has it.
+            (None, _) => Some(now + GONE),
+        };
+        tokio::select! {
+            biased;
+            Some(answer) = calls.next() => relay.note(&line, answer),
+            () = clock.sleep_until(at.unwrap_or(now)), if at.is_some() => {}
+            () = line.changed.notified() => {}
+        }
+    }
+}
+
+impl Relay {
+    fn begin(
+        &self,
+        site: Arc<Site>,
+        place: usize,
+        step: Step,
+        sent: Instant,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        match step {
+            Step::Look { number, task } => async move {
+                let outcome = self.ask(&site, place, &format!("/tasks/{}", task.key.id)).await;
+                Answer::Look { number, task, sent, outcome }
+            }
+            .boxed(),
+            Step::List { stage, page, size } => async move {
+                let path = format!("/tasks/?status={}&page_no={page}&page_size={size}", stage.status());
+                Answer::Page { stage, size, outcome: self.ask(&site, place, &path).await }
+            }
+            .boxed(),
+        }
+    }
+
+    /// Asks an upstream as the broker itself.
+    async fn ask(&self, site: &Site, place: usize, path: &str) -> Result<Value, Refused> {
+        let upstream = &site.upstreams[place];
+        let (source, upstream_use) = upstream.upkeep(place);
+        let call = Call { method: &Method::GET, path, body: None };
+        let asked = self.send(source, upstream_use, call).await;
+        let refused = match &asked {
+            Err(Refused::Upstream { status: 429, retry_after, .. }) => {
+                Some(retry_after.map(Duration::from_secs))
+            }
+            _ => None,
+        };
+        upstream.query_answered(refused, self.issue.clock.now());
+        let poll = Poll {
+            upstream: upstream.config().name.to_string(),
+            call: if path.contains('?') { "list" } else { "look" },
+            outcome: match &asked {
+                Ok(_) => "ok",
+                Err(_) if refused.is_some() => "throttled",
+                Err(_) => "failed",
+            },
+        };
+        self.metrics.polls.get_or_create(&poll).inc();
+        asked.map(|reply| reply.body)
+    }
+
+    fn note(&self, line: &Line, answer: Answer) {
+        let now = self.issue.clock.now();
+        match answer {
+            Answer::Look { number, task, sent, outcome } => {
+                let looked = self.looked(&task, sent, outcome);
+                line.lock().looked(now, number, looked);
+            }
+            Answer::Page { stage, size, outcome } => {
+                self.listed(line, stage, size, outcome);
+            }
+        }
+        let upstream = OfUpstream { upstream: line.upstream.to_string() };
+        let tasks = i64::try_from(line.lock().len()).unwrap_or(i64::MAX);
+        self.metrics.tasks.get_or_create(&upstream).set(tasks);
+    }
+
+    fn looked(&self, task: &Arc<Task>, sent: Instant, outcome: Result<Value, Refused>) -> Looked {
+        let now = self.issue.clock.now();
+        match outcome {
+            Ok(document) => {
+                let age = self.issue.clock.unix().saturating_sub(Duration::from_secs(task.key.submitted));
+                if status(&document) == "UNKNOWN" && age < SETTLING {
+                    return Looked::Failed { retry_after: None };
+                }
+                task.learn(&document, now);
+                if is_final(status(&document)) { Looked::Ended } else { Looked::Unfinished { sent } }
+            }
+            Err(refused) => {
+                tracing::debug!(task = task.key.id, error = ?refused, "a task could not be looked at");
+                task.fail(refused.clone());
+                match refused {
+                    Refused::Upstream { status: 429, .. } => Looked::Throttled,
+                    Refused::Upstream { retry_after, .. } => {
+                        Looked::Failed { retry_after: retry_after.map(Duration::from_secs) }
+                    }
+                    _ => Looked::Failed { retry_after: None },
+                }
+            }
+        }
+    }
+
+    fn listed(&self, line: &Line, stage: Stage, size: u32, outcome: Result<Value, Refused>) {
+        let now = self.issue.clock.now();
+        let page = match outcome {
+            Ok(page) => serde_json::from_value::<Page>(page).ok(),
+            Err(Refused::Upstream { status: 400, .. }) => {
+                line.lock().page_refused(size);
+                return;
+            }
+            Err(_) => None,
+        };
+        if page.is_none() {
+            tracing::debug!(upstream = &*line.upstream, status = stage.status(), "the list cannot be used");
+        }
+        let told = line.lock().listed(now, page.as_ref());
+        for (task, status) in told {
+            task.listed(&status, now);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A task that was submitted through the relay, and what is known of it. Told by whoever looks; asks nobody.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::{Owner, Refused, handle::TaskKey};
+
+/// So long after it was asked about, somebody is thought to wait for it still.
+const ASKED: Duration = Duration::from_secs(15);
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) owner: Owner,
+    pub(super) key: TaskKey,
+    pub(super) handle: String,
+    /// The upstream that it was submitted to, by its name.
+    pub(super) upstream: Arc<str>,
+    /// What was submitted, if it is known.
+    pub(super) order: Option<Order>,
+    known: Mutex<Known>,
+    watchers: AtomicU32,
+    /// Told when somebody has looked at it, and when its status has changed.
+    pub(super) looked: Notify,
+}
+
+/// What was submitted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Order {
+    pub(super) model: String,
+    pub(super) urls: u32,
+    /// The seconds of audio that were taken from quotas for it.
+    pub(super) reserved: u64,
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Its status, in the upstream's words.
+    pub(super) status: Arc<str>,
+    /// What the upstream last said of it, as JSON; `None` if nobody has looked since the broker started.
+    pub(super) document: Option<Arc<str>>,
+    /// When somebody looked.
+    pub(super) at: Option<Instant>,
+    /// Why nobody could look, the last time.
+    pub(super) trouble: Option<Refused>,
+    asked: Option<Instant>,
+}
+
+impl Known {
+    /// Whether nothing will change any more.
+    pub(super) fn is_final(&self) -> bool {
+        is_final(&self.status)
+    }
+}
+
+/// Whether a task of this status has ended (*Manage asynchronous tasks*).
+pub(super) fn is_final(status: &str) -> bool {
+    matches!(status, "SUCCEEDED" | "FAILED" | "CANCELED" | "UNKNOWN")
+}
+
+impl Task {
+    /// A task of which no more is known than its `status`.
+    pub(super) fn new(
+        owner: Owner,
+        key: TaskKey,
+        handle: String,
+        upstream: Arc<str>,
+        order: Option<Order>,
+        status: &str,
+    ) -> Self {
+        let known = Known { status: status.into(), document: None, at: None, trouble: None, asked: None };
+        Self {
+            owner,
+            key,
+            handle,
+            upstream,
+            order,
+            known: Mutex::new(known),
+            watchers: AtomicU32::new(0),
+            looked: Notify::new(),
+        }
+    }
+
+    /// The same, which was submitted just now: it is pending until somebody looks.
+    pub(super) fn submitted(self) -> Self {
+        self.lock().document = Some(json!({ "output": { "task_status": "PENDING" } }).to_string().into());
+        self
+    }
+
+    pub(super) fn known(&self) -> Known {
+        self.lock().clone()
+    }
+
+    /// Somebody looked, and this is what the upstream said. Tells whether the status has changed.
+    pub(super) fn learn(&self, document: &Value, now: Instant) -> bool {
+        let status = status(document);
+        let mut known = self.lock();
+        let is_new = *known.status != *status;
+        *known = Known {
+            status: status.into(),
+            document: Some(document.to_string().into()),
+            at: Some(now),
+            trouble: None,
+            ..known.clone()
+        };
+        drop(known);
+        self.looked.notify_waiters();
+        is_new
+    }
+
+    /// A list says that it has this status, which is none of an end.
+    pub(super) fn listed(&self, status: &str, now: Instant) {
+        let mut known = self.lock();
+        known.at = Some(now);
+        if *known.status == *status && known.document.is_some() {
+            return;
+        }
+        known.status = status.into();
+        known.document = Some(json!({ "output": { "task_status": status } }).to_string().into());
+        drop(known);
+        self.looked.notify_waiters();
+    }
+
+    /// Nobody could look.
+    pub(super) fn fail(&self, trouble: Refused) {
+        self.lock().trouble = Some(trouble);
+        self.looked.notify_waiters();
+    }
+
+    /// Somebody asks about it, and perhaps will again.
+    pub(super) fn ask(&self, now: Instant) {
+        self.lock().asked = Some(now);
+    }
+
+    /// Somebody waits for it, for as long as the watch is kept.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        self.watchers.fetch_add(1, Relaxed);
+        Watch(self.clone())
+    }
+
+    /// Whether anybody waits for it.
+    pub(super) fn is_watched(&self, now: Instant) -> bool {
+        let asked = || self.lock().asked.is_some_and(|asked| now.saturating_duration_since(asked) < ASKED);
+        self.watchers.load(Relaxed) > 0 || asked()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody waits for a task. Dropped, it costs nothing further.
+#[derive(Debug)]
+pub(super) struct Watch(Arc<Task>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The status that a document tells; one that tells none is of a task that waits.
+pub(super) fn status(document: &Value) -> &str {
+    let status = document["output"]["task_status"].as_str().filter(|status| is_word(status));
+    status.unwrap_or("PENDING")
+}
+
+fn is_word(status: &str) -> bool {
+    (1..=32).contains(&status.len()) && status.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use super::*;
+
+    fn task() -> Arc<Task> {
+        let owner = Owner { app: "acme".into(), subject: None };
+        let key = TaskKey { account: "a".into(), id: "1".into(), submitted: 0 };
+        Arc::new(Task::new(owner, key, "handle".into(), "beijing".into(), None, "PENDING").submitted())
+    }
+
+    #[test]
+    fn who_asked_lately_is_thought_to_wait_and_who_has_gone_is_not() {
+        let (task, now) = (task(), Instant::now());
+        assert!(!task.is_watched(now));
+        let watch = task.watch();
+        assert!(task.is_watched(now));
+        drop(watch);
+        assert!(!task.is_watched(now));
+        task.ask(now);
+        assert!(task.is_watched(now) && !task.is_watched(now + ASKED));
+    }
+
+    #[test]
+    fn what_a_list_tells_is_told_on_and_the_rest_is_kept() {
+        let (task, now) = (task(), Instant::now());
+        let whole =
+            json!({ "output": { "task_status": "RUNNING", "submit_time": "2026-01-01 00:00:00.000" } });
+        assert!(task.learn(&whole, now));
+        task.listed("RUNNING", now);
+        assert_eq!(task.known().document.as_deref(), Some(&*whole.to_string()));
+        task.listed("SUSPENDED", now);
+        assert_eq!(&*task.known().status, "SUSPENDED");
+    }
+
+    #[test]
+    fn a_status_that_is_no_word_is_not_repeated() {
+        assert_eq!(status(&json!({ "output": { "task_status": "<b>" } })), "PENDING");
+        assert_eq!(status(&json!([])), "PENDING");
+    }
+}
