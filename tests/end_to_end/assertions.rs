@@ -6,7 +6,8 @@ use valet_clock::Clock;
 use valet_demo::StackSettings;
 
 use crate::{
-    harness::{Answer, SECOND, SHARED, Stage, answered},
+    harness::{Answer, SECOND, SHARED, Stage, answered, promptly},
+    issuer::Issuer,
     jose::{Signer, encode, unsigned, with},
     reload::reload,
 };
@@ -115,8 +116,6 @@ async fn nothing_else_proves_an_app() {
     let now = stage.clock.unix().as_secs();
     let good = signed.claims("signs", "never used up");
     let header = |alg: &str| json!({ "alg": alg, "typ": "JWT", "kid": "one" });
-    // The public key as the secret of an HMAC, were there such a thing as an HMAC here.
-    let confused = format!("{}.{}", unsigned(&header("HS256"), &good), encode(&[7; 32]));
     let none = format!("{}.", unsigned(&header("none"), &good));
     let altered = {
         let token = signer.sign(&good);
@@ -129,7 +128,6 @@ async fn nothing_else_proves_an_app() {
     for (what, token, reason) in [
         ("no token", "x".to_owned(), "no signed JSON Web Token"),
         ("algorithm none", none, "no signed JSON Web Token"),
-        ("algorithm confusion", confused, "another algorithm"),
         ("another algorithm than the key's", signer.sign_as(&header("ES384"), &good), "another algorithm"),
         (
             "a key that is not known",
@@ -152,6 +150,10 @@ async fn nothing_else_proves_an_app() {
         ),
     ] {
         signed.refuses(what, &token, reason).await;
+    }
+    // The public key as the secret of an HMAC, were there such a thing as an HMAC here.
+    for token in signer.confused(&header("HS256"), &good) {
+        signed.refuses("algorithm confusion", &token, "another algorithm").await;
     }
     for (what, change, reason) in [
         ("another subject", json!({ "sub": "wide" }), "iss, sub: "),
@@ -189,6 +191,94 @@ async fn nothing_else_proves_an_app() {
     assert_eq!(answer.status, 401, "the form names another app");
     // Its id was not used up by all that.
     assert_eq!(signed.ask(&signer.sign(&good)).await.status, 200);
+    signed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_header_points_to_no_key() {
+    let signed = Signed::new().await;
+    let evil = Signer::es256("one");
+    let elsewhere = Issuer::of(&[&evil]).await;
+    let good = signed.claims("signs", "never used up");
+    for (name, value) in [
+        ("jwk", evil.jwk()),
+        ("jku", json!(elsewhere.jwks_url())),
+        ("x5u", json!(elsewhere.jwks_url())),
+        ("x5c", json!(["AAAA"])),
+    ] {
+        let header = with(&json!({ "alg": "ES256", "typ": "JWT", "kid": "one" }), json!({ name: value }));
+        signed.refuses(name, &evil.sign_as(&header, &good), "wrong signature").await;
+        // What is not understood is ignored (RFC 7515 §4): of the app's own key it is no fault.
+        let own = signed.signer.sign_as(&header, &with(&good, json!({ "jti": name })));
+        assert_eq!(signed.ask(&own).await.status, 200, "{name}");
+    }
+    assert_eq!(elsewhere.asked(), 0);
+    signed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_stands_there_twice() {
+    let signed = Signed::new().await;
+    let good = signed.claims("signs", "never used up").to_string();
+    let header = r#"{"alg":"ES256","typ":"JWT","kid":"one"}"#;
+    for (what, header, claims) in [
+        ("two algorithms", r#"{"alg":"none","alg":"ES256","kid":"one"}"#, &*good),
+        ("two keys", r#"{"alg":"ES256","kid":"two","kid":"one"}"#, &good),
+        ("two ends", header, &good.replacen('{', r#"{"exp":1,"#, 1)),
+        ("two ids", header, &good.replacen('{', r#"{"jti":"another","#, 1)),
+        ("two claims of no meaning", header, &good.replacen('{', r#"{"x":1,"x":2,"#, 1)),
+        ("an extension that is none", r#"{"alg":"ES256","kid":"one","crit":[]}"#, &good),
+        ("an extension in words", r#"{"alg":"ES256","kid":"one","crit":"exp"}"#, &good),
+        ("no claims", header, "[]"),
+        ("claims in words", header, r#""claims""#),
+    ] {
+        let token = signed.signer.sign_text(header, claims);
+        signed.refuses(what, &token, "is no signed JSON Web Token").await;
+    }
+    assert_eq!(signed.ask(&signed.signer.sign_text(header, &good)).await.status, 200);
+    signed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_without_an_algorithm_has_the_usual_one_of_its_type() {
+    let rsa = Signer::rs256("rsa");
+    let key = rsa.toml().replace("alg = \"RS256\", ", "");
+    assert!(!key.contains("alg"), "{key}");
+    let app = format!("[apps.signs]\njwks = {{ keys = [{key}] }}");
+    let config = format!("public_url = \"{ISSUER}\"");
+    let settings = StackSettings { app, config, upstream: SHARED.into(), ..StackSettings::default() };
+    let signed = Signed { stage: Stage::with(settings).await, signer: rsa, wide: Signer::eddsa("none") };
+    let good = signed.claims("signs", "1");
+    for algorithm in ["RS384", "RS512", "PS256", "ES256", "EdDSA"] {
+        let token = signed.signer.sign_as(&json!({ "alg": algorithm, "kid": "rsa" }), &good);
+        signed.refuses(algorithm, &token, "another algorithm").await;
+    }
+    for token in signed.signer.confused(&json!({ "alg": "HS256", "kid": "rsa" }), &good) {
+        signed.refuses("HS256", &token, "another algorithm").await;
+    }
+    assert_eq!(signed.ask(&signed.signer.sign(&good)).await.status, 200);
+    signed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn of_many_at_once_an_assertion_proves_one() {
+    let signed = Signed::new().await;
+    let assertion = signed.signer.sign(&signed.claims("signs", "1"));
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let fields = [
+                ("grant_type", "client_credentials"),
+                ("client_assertion_type", TYPE),
+                ("client_assertion", &*assertion),
+            ];
+            tokio::spawn(answered(signed.stage.request(Method::POST, "/oauth/token").form(&fields)))
+        })
+        .collect();
+    let mut proved = 0;
+    for asked in asking {
+        proved += u32::from(promptly(asked).await.unwrap().status == 200);
+    }
+    assert_eq!(proved, 1);
     signed.stage.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! Keys that sign tokens, well or ill: whatever stands in the header, these bytes are signed.
 
 use aws_lc_rs::{
+    hmac,
     rand::SystemRandom,
     rsa::KeySize,
     signature::{
@@ -88,6 +89,29 @@ impl Signer {
         let signed = unsigned(header, claims);
         let signature = self.signature(signed.as_bytes());
         format!("{signed}.{}", encode(&signature))
+    }
+
+    /// A token with a header as it is written there, which may be no JSON that anything would write.
+    pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
+        let signed = format!("{}.{}", encode(header.as_bytes()), encode(claims.as_bytes()));
+        let signature = self.signature(signed.as_bytes());
+        format!("{signed}.{}", encode(&signature))
+    }
+
+    /// Tokens whose HMAC is right, if what everybody knows of this key were a secret.
+    pub(crate) fn confused(&self, header: &Value, claims: &Value) -> Vec<String> {
+        let known = match &self.key {
+            Key::Es256(key) => key.public_key().as_ref().to_vec(),
+            Key::EdDsa(key) => key.public_key().as_ref().to_vec(),
+            Key::Rs256(key) => key.public_key().as_ref().to_vec(),
+        };
+        let secrets = [known, self.jwk().to_string().into_bytes(), self.id.clone().into_bytes(), Vec::new()];
+        let signed = unsigned(header, claims);
+        let by = |secret: &Vec<u8>| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            format!("{signed}.{}", encode(hmac::sign(&key, signed.as_bytes()).as_ref()))
+        };
+        secrets.iter().map(by).collect()
     }
 
     fn signature(&self, text: &[u8]) -> Vec<u8> {
