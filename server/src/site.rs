@@ -1,6 +1,10 @@
 //! The site: apps, policies and upstreams as one value, loaded once a request and swapped whole.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -9,7 +13,7 @@ use valet_pacing::Quota;
 
 use crate::{
     admission::{self, LimitReached, Limits, Now, Subjects},
-    config::{self, Config, Seats, Tls},
+    config::{self, Config, Playground, Seats, Tls},
     identity::{self, Caller, Subject},
     keyring::Keyring,
     policy::{Editions, Policy},
@@ -27,6 +31,12 @@ pub struct Site {
     pub public_url: String,
     /// What the broker is called where standards ask for an issuer.
     pub issuer: String,
+    /// The web origin of the broker's own pages.
+    own_origin: String,
+    /// The web origins that enabled apps list.
+    origins: HashSet<String>,
+    /// The page to try the relay with, if it is served.
+    pub playground: Option<Playground>,
     /// What relay tokens are signed with; `None` if there is no relay.
     keyring: Option<Arc<Keyring>>,
     private_hosts: bool,
@@ -104,12 +114,16 @@ impl Site {
             }
             None => Entry::new(app, account(app), now),
         };
+        let enabled = config.apps.iter().filter(|app| app.enabled);
         let public_url = config.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
         Ok(Self {
             identities: identity::Apps::new(config, clock, before.map(|before| &before.identities))?,
             upstreams,
             public_url: public_url.to_owned(),
             issuer: config.issuer(),
+            own_origin: config.own_origin(),
+            playground: config.playground.clone(),
+            origins: enabled.flat_map(|app| app.origins.iter().cloned()).collect(),
             keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
             private_hosts: config.relay.as_ref().is_some_and(|relay| relay.private_hosts),
             seats: config.relay.as_ref().map(|relay| relay.seats).unwrap_or_default(),
@@ -150,6 +164,24 @@ impl Site {
     #[must_use]
     pub fn relay_url(&self) -> String {
         format!("{}/api/v1", self.issuer)
+    }
+
+    /// The web origin of the broker's own pages.
+    #[must_use]
+    pub fn own_origin(&self) -> &str {
+        &self.own_origin
+    }
+
+    /// The web origins whose pages may use some app.
+    #[must_use]
+    pub fn origins(&self) -> &HashSet<String> {
+        &self.origins
+    }
+
+    /// The hosts that recordings of enabled apps at the relay may lie on, as far as any are named.
+    pub fn file_hosts(&self) -> impl Iterator<Item = &str> {
+        let apps = self.apps.iter().filter(|app| app.enabled && app.mode == config::Mode::Relay);
+        apps.filter_map(|app| app.scope.file_hosts.as_ref()).flatten().map(String::as_str)
     }
 
     fn find(&self, app: &str) -> Option<(&config::App, &Entry)> {

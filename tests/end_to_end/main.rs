@@ -41,6 +41,8 @@ mod limits;
 mod metrics;
 /// The third door: what OAuth has to say, and how.
 mod oauth;
+/// Web pages: who may read what, and the playground.
+mod pages;
 /// Refresh ahead, and stale rather than down.
 mod refresh;
 /// Every refusal that a caller can bring about.

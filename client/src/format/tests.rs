@@ -9,6 +9,7 @@ mod examples;
 mod files;
 mod laws;
 mod samples;
+mod web;
 
 const fn ms(time: u64) -> Duration {
     Duration::from_millis(time)

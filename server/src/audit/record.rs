@@ -72,6 +72,8 @@ pub enum Door {
     DashScope,
     /// `POST /oauth/token`: every OAuth 2.0 library's.
     OAuth,
+    /// `POST /playground/sign-in`: the playground's.
+    Playground,
     /// A query or list at the relay, which is not recorded.
     Query,
     /// A submit at the relay.
@@ -90,6 +92,7 @@ impl Door {
             Self::V1 => "v1",
             Self::DashScope => "dashscope",
             Self::OAuth => "oauth",
+            Self::Playground => "playground",
             Self::Query => "query",
             Self::Submit => "submit",
             Self::Cancel => "cancel",

@@ -30,6 +30,10 @@ impl ReadApp {
         self.app.as_ref().is_some_and(|app| app.keys.is_some())
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Whether its tokens open the relay.
     pub(super) fn is_relayed(&self) -> bool {
         self.mode == Mode::Relay

@@ -6,6 +6,7 @@ mod environment;
 mod fields;
 mod first_try;
 mod identities;
+mod playground;
 mod relay;
 mod settings;
 mod source;
@@ -59,6 +60,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// What the relay needs; `None` if there is none.
     pub relay: Option<Relay>,
+    /// The page to try the relay with; `None` if it is not served.
+    pub playground: Option<Playground>,
     /// The registered apps.
     pub apps: Vec<App>,
     /// The files that secrets were read from.
@@ -199,6 +202,13 @@ impl Default for Seats {
     fn default() -> Self {
         Self { owner: 50, app: 10_000, address: 500, total: 20_000 }
     }
+}
+
+/// The page to try the relay with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Playground {
+    /// The apps that it signs in whoever sits at this machine.
+    pub sign_in: Vec<Arc<str>>,
 }
 
 /// What kind of token an app gets.
@@ -377,6 +387,19 @@ impl Config {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("http://{}", self.listen),
         }
+    }
+
+    /// Whether the playground signs its user in as the app called `id`.
+    #[must_use]
+    pub fn signs_in(&self, id: &str) -> bool {
+        self.playground.as_ref().is_some_and(|page| page.sign_in.iter().any(|app| **app == *id))
+    }
+
+    /// The web origin (RFC 6454) of what the broker itself serves.
+    #[must_use]
+    pub fn own_origin(&self) -> String {
+        let listen = || format!("http://{}", self.listen);
+        self.public_url.as_ref().map_or_else(listen, |url| url.origin().ascii_serialization())
     }
 
     /// Makes the relay's keys, if there is a relay and they are not there yet; the ones of `before` are put

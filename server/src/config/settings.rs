@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, relay, tls,
-    upstreams,
+    Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, playground,
+    relay, tls, upstreams,
 };
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -39,6 +39,9 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
             fields.mistake("public_url", "is missing: relay tokens say where the relay is");
         }
     }
+    let place = playground::Place { listen, public_url: public_url.as_ref(), trusted_proxies };
+    let playground =
+        fields.optional_table("playground").and_then(|table| playground::read(table, &place, &apps));
     if upstreams.is_empty() {
         fields.mistake("upstreams", "is missing or empty: add [upstreams.NAME] with base_url and keys");
     }
@@ -68,6 +71,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
             Some(read) => Some(read?),
             None => None,
         },
+        playground,
         apps: apps?,
         secret_files: Vec::new(),
     })

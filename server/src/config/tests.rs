@@ -282,3 +282,34 @@ fn keys_are_behind_https_at_a_public_place_or_given() {
     let unnamed = apps("[apps.a]\njwks_url = \"https://keys.example.com/jwks\"").replace("public_url", "#");
     assert!(read(&unnamed).unwrap_err().to_string().contains("public_url: is missing"));
 }
+
+#[test]
+fn the_playground_signs_in_on_loopback_alone() {
+    let state = tempfile::TempDir::new().unwrap();
+    let relay = |top: &str, playground: &str| {
+        let text =
+            minimal(&format!("{top}\n[relay]\nstate = {:?}\n[playground]\n{playground}", state.path()));
+        text.replace("mode = \"direct\"", "mode = \"relay\"")
+    };
+    let (near, open) = ("public_url = \"http://127.0.0.1:8080\"", "sign_in = [\"acme\"]");
+    let config = read(&relay(near, open)).unwrap();
+    assert!(config.signs_in("acme") && !config.signs_in("other"));
+    assert_eq!(read(&relay(near, "enabled = false")).unwrap().playground, None);
+    for top in [
+        "public_url = \"https://valet.example.com\"",
+        &format!("{near}\nlisten = \"0.0.0.0:8080\""),
+        &format!("{near}\ntrusted_proxies = 1"),
+        "public_url = \"http://127.0.0.1.example.com:8080\"",
+    ] {
+        let found = mistakes(&relay(top, open));
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with("playground.sign_in: signs in whoever")),
+            "{found:?}"
+        );
+        assert!(read(&relay(top, "")).is_ok(), "the page itself is for everyone: {top}");
+    }
+    let found = mistakes(&relay(near, "sign_in = [\"nobody\"]"));
+    assert!(found[0].starts_with("playground.sign_in[0]: no app with mode"), "{found:?}");
+    let found = mistakes(&minimal("[playground]"));
+    assert!(found[0].starts_with("playground: is a page for apps at the relay"), "{found:?}");
+}

@@ -1,6 +1,7 @@
 //! Requests in, responses out: the routes on one screen, and thin doors around `issue::Issue`.
 
 mod body;
+mod cors;
 mod credential;
 mod dashscope;
 mod errors;
@@ -15,6 +16,7 @@ mod metrics;
 mod oauth;
 mod openapi;
 mod patience;
+mod playground;
 mod relay;
 mod revoke;
 mod tls;
@@ -37,7 +39,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::errors::Fault;
+use self::{cors::Page, errors::Fault};
 pub use self::{
     errors::catalogue_markdown,
     health::Readiness,
@@ -89,6 +91,7 @@ impl Routes {
             .route("/oauth/revoke", any(only_post))
             .fallback(not_found)
             .method_not_allowed_fallback(only_get)
+            .merge(playground::routes())
             .with_state(doors.clone());
         Self { doors, rest }
     }
@@ -109,9 +112,25 @@ fn pages() -> OpenApiRouter<Arc<Doors>> {
 impl Answer for Routes {
     type Body = Either<Full<Bytes>, Body>;
 
+    async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
+        let (page, doors) = (Page::of(&request), self.doors.clone());
+        if let Some(preflight) = page.preflight(&doors) {
+            return preflight.map(Either::Left);
+        }
+        let mut response = self.routed(peer, request).await;
+        page.share(&doors, &mut response);
+        response
+    }
+}
+
+impl Routes {
     /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
     /// them.
-    async fn answer(self, peer: Peer, mut request: http::Request<Incoming>) -> Response<Self::Body> {
+    async fn routed(
+        self,
+        peer: Peer,
+        mut request: http::Request<Incoming>,
+    ) -> Response<Either<Full<Bytes>, Body>> {
         if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
             // RFC 9112 §3.2.
             let fault = Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one");
@@ -128,6 +147,9 @@ impl Answer for Routes {
             (&Method::POST, "/oauth/revoke") => {
                 revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
             }
+            (&Method::POST, playground::SIGN_IN) => {
+                playground::sign_in(&self.doors, peer, request).await.map(Either::Left)
+            }
             _ => {
                 request.extensions_mut().insert(peer);
                 let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
@@ -141,7 +163,15 @@ impl Doors {
     fn arrival(&self, door: Door, peer: Peer, headers: &HeaderMap) -> Arrival {
         let Peer { address, text: peer } =
             forwarded::caller(peer, headers, self.issue.site.load().trusted_proxies);
-        Arrival { door, request_id: self.request_ids.next(), address, peer, at: self.issue.clock.now() }
+        let origin = Self::origin(headers).map(Into::into);
+        Arrival {
+            door,
+            request_id: self.request_ids.next(),
+            address,
+            peer,
+            origin,
+            at: self.issue.clock.now(),
+        }
     }
 
     /// The web origin that a request says it comes from; one that is no text is none of anybody's.
@@ -158,11 +188,15 @@ impl Doors {
         success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8>,
         refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {
-        let id = arrival.request_id;
+        let (id, is_page) = (arrival.request_id, arrival.origin.is_some());
         let answer = |decided: Result<&Issued<'_>, &Refusal>| match decided {
             Ok(issued) => {
                 let body = issued.body(form, success);
-                (StatusCode::OK.as_u16(), response(StatusCode::OK, "application/json", id, body))
+                let mut response = response(StatusCode::OK, "application/json", id, body);
+                if is_page && !issued.is_for_pages() {
+                    response.extensions_mut().insert(cors::ForNoPage);
+                }
+                (StatusCode::OK.as_u16(), response)
             }
             Err(refused) => {
                 let fault = Fault::from(refused);

@@ -145,7 +145,7 @@ fn in_form(fields: &mut Fields) -> Result<Option<Credential>, Refusal> {
     }
 }
 
-fn success(answer: &Answer<'_>) -> Vec<u8> {
+pub(super) fn success(answer: &Answer<'_>) -> Vec<u8> {
     let body = TokenBody {
         token: answer.token,
         token_type: "Bearer",

@@ -29,13 +29,15 @@ pub struct App {
     pub id: Arc<str>,
     enabled: bool,
     secrets: Vec<SecretHash>,
-    /// A name of each way in which it proves itself: its secrets, its keys, its rules of subject tokens. What is
-    /// withdrawn is not among them any more.
+    /// A name of each way in which it proves itself: its secrets, its keys, its rules of subject tokens, the
+    /// playground. What is withdrawn is not among them any more.
     proofs: Vec<Arc<str>>,
     keys: Option<Keys>,
     /// Whether its assertions may be for the token endpoint's URL.
     for_endpoint: bool,
     accepted: Vec<Accepted>,
+    /// Whether the playground signs its user in as this app: the last of its proofs.
+    is_open_here: bool,
 }
 
 /// An app that proved itself, and what it used up by that: an id, and until when it is remembered.
@@ -103,10 +105,11 @@ impl Apps {
                 id: app.id.clone(),
                 enabled: app.enabled,
                 secrets: app.secrets.clone(),
-                proofs: proofs(app),
+                proofs: proofs(app, config.signs_in(&app.id)),
                 keys: signing,
                 for_endpoint: app.assertions_for_endpoint,
                 accepted: accepted?,
+                is_open_here: config.signs_in(&app.id),
             });
             if !app.subject_tokens.is_empty() {
                 all.accepting.push(index);
@@ -169,6 +172,10 @@ impl Apps {
             Credential::Secret(secret) => {
                 let (app, proof) = *self.by_secret.get(secret).ok_or(Unidentified::Wrong)?;
                 Ok(Proved { app: &self.apps[app], proof, once: None })
+            }
+            Credential::AtThisMachine { app } => {
+                let app = self.find(app).filter(|app| app.is_open_here).ok_or(Unidentified::Wrong)?;
+                Ok(Proved { app, proof: app.proofs.len() - 1, once: None })
             }
             // Vouches for a user, not for the app.
             Credential::Subject { .. } => Err(Unidentified::Wrong),
@@ -277,7 +284,7 @@ impl App {
 }
 
 /// Names of the ways in which an app proves itself, each the same for as long as that way is.
-fn proofs(app: &config::App) -> Vec<Arc<str>> {
+fn proofs(app: &config::App, is_open_here: bool) -> Vec<Arc<str>> {
     let name = |kind: &str, what: &dyn std::fmt::Debug| -> Arc<str> {
         let digest = digest(&SHA256, format!("{kind} {what:?}").as_bytes());
         HEXLOWER.encode(&digest.as_ref()[..8]).into()
@@ -285,7 +292,8 @@ fn proofs(app: &config::App) -> Vec<Arc<str>> {
     let secrets = app.secrets.iter().map(|hash| name("secret", &hash.to_string()));
     let keys = app.keys.iter().map(|keys| name("keys", keys));
     let rules = app.subject_tokens.iter().map(|rules| name("subjects", rules));
-    secrets.chain(keys).chain(rules).collect()
+    let here = is_open_here.then(|| name("playground", &app.id));
+    secrets.chain(keys).chain(rules).chain(here).collect()
 }
 
 const NOT_ACCEPTED: &str = "iss, aud: no app accepts such tokens";

@@ -37,6 +37,11 @@ pub enum Credential {
         /// The token.
         token: Token,
     },
+    /// Nothing but to sit at this machine, where the playground signs its user in as an app.
+    AtThisMachine {
+        /// The id of the app.
+        app: String,
+    },
     /// A token by which an identity provider vouches for an app's user.
     Subject {
         /// The app that it is for, if that was said; or its own credential.

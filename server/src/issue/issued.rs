@@ -89,6 +89,12 @@ impl<'s> Issued<'s> {
         }
     }
 
+    /// Whether its app has pages that may read it.
+    #[must_use]
+    pub fn is_for_pages(&self) -> bool {
+        self.entry.policy.has_pages()
+    }
+
     /// The life that is left, in whole seconds.
     pub(super) fn expires_in(&self) -> u64 {
         self.expires_in

@@ -56,6 +56,8 @@ pub struct Arrival {
     pub address: IpAddr,
     /// The same as text, with the port if it is known: written once a connection, recorded many times.
     pub peer: Arc<str>,
+    /// The web origin that it says it comes from.
+    pub origin: Option<Box<str>>,
     /// When.
     pub at: Instant,
 }

@@ -410,6 +410,25 @@ impl Policy {
         Ok(Grant { caller, subject, quotas: self.quotas, granted })
     }
 
+    /// Whether it lists web origins.
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// Whether a page of `origin` may use the relay; if no origins are listed, only one of the broker's `own`. Like
+    /// the check of token requests it is a brake, since only browsers are honest about where they are.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn admit_page(&self, origin: &str, own: &str) -> Result<(), Denial> {
+        let is_listed = self.origins.iter().any(|listed| listed == origin);
+        if is_listed || (self.origins.is_empty() && origin == own) {
+            return Ok(());
+        }
+        Err(Denial::OriginNotAllowed)
+    }
+
     /// Decides whether a task may be submitted: both by what the policy is now and by what the `token` says, if
     /// there is one, which may be less.
     ///

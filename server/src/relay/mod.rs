@@ -195,6 +195,7 @@ impl Relay {
             asker = asker.map_err(|_| refused.expect_err("it was refused").into());
         }
         let asker = asker?;
+        admit_page(site, asker.entry, arrival)?;
         noted.owner = Some(asker.owner.clone());
         Ok(asker)
     }
@@ -258,6 +259,14 @@ impl Relay {
             Err(Trouble::Unknown) if call.body.is_some() => Err(Refused::OutcomeUnknown),
             Err(Trouble::Unknown) => Err(Failure::of(Kind::Unavailable).into()),
         }
+    }
+}
+
+/// Whether a page that asks is one of the app's.
+fn admit_page(site: &Site, entry: &Entry, arrival: &Arrival) -> Result<(), Refused> {
+    match &arrival.origin {
+        Some(origin) => Ok(entry.policy.admit_page(origin, site.own_origin())?),
+        None => Ok(()),
     }
 }
 

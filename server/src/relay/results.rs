@@ -57,7 +57,7 @@ impl Relay {
             None if entry.results_need_bearer => {
                 return Err(crate::identity::Unidentified::Missing.into());
             }
-            None => {}
+            None => super::admit_page(&site, entry, arrival)?,
         }
         let private = site.has_private_hosts();
         let url = place(&key.url, private).ok_or(Refused::NoResult)?;

@@ -79,7 +79,7 @@ impl Telemetry {
 pub struct IssueMetrics {
     decisions: Family<Decision, Counter>,
     /// Handles of the outcome that is on the fast path, by door.
-    issued: [Counter; 3],
+    issued: [Counter; 4],
     seconds: Histogram,
     remaining: Histogram,
     limits: Family<Limit, Counter>,
@@ -120,7 +120,7 @@ impl IssueMetrics {
         );
         let limits = Family::default();
         registry.register("limit_refusals", "Refusals by the limit that was reached", limits.clone());
-        let issued = [Door::V1, Door::DashScope, Door::OAuth]
+        let issued = [Door::V1, Door::DashScope, Door::OAuth, Door::Playground]
             .map(|door| decisions.get_or_create_owned(&Decision { door: door.name(), outcome: "issued" }));
         Self { decisions, issued, seconds, remaining, limits }
     }

@@ -45,6 +45,11 @@ fn honest_channel() -> impl Strategy<Value = (Channel, u64)> {
     })
 }
 
+/// A recording of such a channel.
+pub(super) fn honest_transcript() -> impl Strategy<Value = Transcript> {
+    honest_channel().prop_map(|(channel, end)| recording(end, vec![channel]))
+}
+
 /// Text that means something to some reader of some format, or nothing to any.
 fn hostile_text() -> impl Strategy<Value = String> {
     const KNOWN: [&str; 24] = [

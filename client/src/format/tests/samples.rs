@@ -52,6 +52,11 @@ fn japanese() -> Transcript {
     ])
 }
 
+/// All of them, by name.
+pub(super) fn passages() -> [(&'static str, Transcript); 3] {
+    [("english", english()), ("chinese", chinese()), ("japanese", japanese())]
+}
+
 #[test]
 fn english_as_srt() {
     insta::assert_snapshot!(Subtitles::of(&english()).srt());

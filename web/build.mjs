@@ -1,0 +1,23 @@
+// Makes the module that is shipped, dist/valet.js, of its sources: one file, minified. Prints its size.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+import { build } from 'esbuild';
+import { minify } from 'terser';
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+const { outputFiles } = await build({
+  entryPoints: [path('src/index.js')],
+  bundle: true,
+  charset: 'utf8',
+  format: 'esm',
+  target: 'es2022',
+  write: false,
+});
+const { code } = await minify(outputFiles[0].text, { module: true, ecma: 2020, compress: { passes: 3 } });
+mkdirSync(path('dist'), { recursive: true });
+writeFileSync(path('dist/valet.js'), code);
+console.log(`dist/valet.js: ${gzipSync(code, { level: 9 }).length} bytes, gzipped`);

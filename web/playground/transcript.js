@@ -1,0 +1,85 @@
+// A file's transcript as it is shown: sentences with times and voices, each of which can be heard; and as files.
+
+import { made } from './element.js';
+import { playerOf } from './player.js';
+import * as files from './valet/index.js';
+
+const FORMATS = [
+  ['txt', 'text/plain'],
+  ['srt', 'application/x-subrip'],
+  ['vtt', 'text/vtt'],
+  ['json', 'application/json'],
+];
+
+/** What came of a file. */
+export function shown({ index, url, transcript, failure }) {
+  const article = made('article', { ariaLabel: nameOf(url) }, made('h3', { textContent: nameOf(url) }));
+  if (failure) {
+    const text = [failure.message, failure.code && `(${failure.code})`].filter(Boolean).join(' ');
+    article.append(made('p', { className: 'problem', textContent: text }));
+    return article;
+  }
+  const sentences = sentencesOf(transcript);
+  if (!sentences.length) {
+    article.append(made('p', { textContent: 'There is no speech in it.' }));
+    return article;
+  }
+  const player = playerOf(url, index);
+  const list = made('ol', { className: 'sentences' });
+  for (const sentence of sentences) list.append(made('li', {}, spoken(sentence, player)));
+  article.append(player.element, list, downloads(url, transcript));
+  return article;
+}
+
+/** A sentence that is heard when it is pressed. */
+function spoken({ begin, end, voice, text }, player) {
+  const button = made('button', { type: 'button' });
+  const time = made('time', { textContent: clock(begin), dateTime: `PT${(begin / 1000).toFixed(3)}S` });
+  button.append(time);
+  if (voice) button.append(made('span', { className: 'voice', textContent: voice }));
+  button.append(made('span', { textContent: text }));
+  player.plays(button, begin, end);
+  return button;
+}
+
+function sentencesOf({ transcripts = [] }) {
+  const several = transcripts.length > 1;
+  const all = transcripts.flatMap(({ channel_id: channel, sentences = [] }) =>
+    sentences.map(({ begin_time: begin, end_time: end, text, speaker_id: speaker }) => {
+      const voice = [several && `Channel ${channel + 1}`, speaker !== undefined && `Speaker ${speaker + 1}`];
+      return { begin, end, text, voice: voice.filter(Boolean).join(', ') };
+    }),
+  );
+  return all.sort((a, b) => a.begin - b.begin);
+}
+
+function downloads(url, transcript) {
+  const buttons = FORMATS.map(([format, type]) => {
+    const button = made('button', { type: 'button', className: 'plain', textContent: format });
+    button.setAttribute('aria-label', `Download ${format} of ${nameOf(url)}`);
+    button.addEventListener('click', () => {
+      const href = URL.createObjectURL(new Blob([files[format](transcript)], { type }));
+      made('a', { href, download: `${nameOf(url).replace(/\.[^.]*$/, '')}.${format}` }).click();
+      // The browser has taken it by then.
+      setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    });
+    return button;
+  });
+  return made('p', { className: 'actions' }, made('span', { className: 'note', textContent: 'Download' }), ...buttons);
+}
+
+function nameOf(url) {
+  const last = new URL(url).pathname.split('/').pop();
+  try {
+    return decodeURIComponent(last) || url;
+  } catch {
+    return last;
+  }
+}
+
+function clock(time) {
+  const seconds = Math.floor(time / 1000);
+  const two = (number) => `${number}`.padStart(2, '0');
+  const short = `${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return seconds < 3600 ? short : `${Math.floor(seconds / 3600)}:${short}`;
+}

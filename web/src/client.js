@@ -1,0 +1,99 @@
+// The client: all calls, on one token that is renewed underneath. Knows no page and no framework.
+
+import { apiOf } from './api.js';
+import { system } from './clock.js';
+import { ValetError } from './error.js';
+import { sender } from './http.js';
+import { poller } from './poller.js';
+import { bodyOf, newKey } from './request.js';
+import { checkEnded, matched, outcomeOf, pathOf, taskOf } from './task.js';
+import { FLOOR, tokensOf } from './tokens.js';
+
+// Results of one task that are downloaded at a time.
+const DOWNLOADS = 4;
+
+export class Client {
+  #api;
+  #tokens;
+  #wait;
+
+  constructor({ token, broker, clock = system }) {
+    const send = sender(clock);
+    this.#tokens = tokensOf(token, broker, send, clock);
+    this.#api = apiOf(send, this.#tokens, clock);
+    this.#wait = poller(this.#api, this.#tokens, clock);
+  }
+
+  async token({ signal } = {}) {
+    const { token, baseUrl } = await this.#tokens.living(FLOOR, signal);
+    return { token, baseUrl };
+  }
+
+  /** Sent again only if it certainly did not arrive, or was refused with 429 or 503: it costs money. */
+  async submit(request, { signal, idempotencyKey = newKey() } = {}) {
+    const failed = (error) => {
+      if (isCertain(error)) throw error;
+      const message = `it may have been submitted (${error.message}); submit it again with the same idempotencyKey`;
+      throw new ValetError('Ambiguous', message, { ...error, kind: 'Ambiguous', idempotencyKey });
+    };
+    const headers = { 'X-DashScope-Async': 'enable', 'Idempotency-Key': idempotencyKey };
+    const options = { body: bodyOf(request), headers, signal, failed };
+    return taskOf(await this.#api.again('POST', 'services/audio/asr/transcription', options));
+  }
+
+  async fetch(id, { signal } = {}) {
+    return taskOf(await this.#api.again('GET', pathOf(id), { signal }));
+  }
+
+  async cancel(id, { signal } = {}) {
+    await this.#api.again('POST', `${pathOf(id)}/cancel`, { signal });
+  }
+
+  async tasks({ page = 1, size = 100, status, signal } = {}) {
+    const query = new URLSearchParams({ page_no: page, page_size: size, ...(status && { status }) });
+    const { body } = await this.#api.again('GET', `tasks/?${query}`, { signal });
+    return { total: body.total, tasks: body.data };
+  }
+
+  async wait(id, { signal, deadline, onProgress } = {}) {
+    pathOf(id);
+    return this.#wait(id, { signal, deadline, onProgress });
+  }
+
+  async collect(task, urls, { signal } = {}) {
+    checkEnded(task);
+    const [files, left] = [[], matched(task, urls)];
+    const work = async () => {
+      for (let next; (next = left.shift()); ) files[next.index] = await this.#read(next, signal);
+    };
+    await Promise.all(Array.from({ length: DOWNLOADS }, work));
+    return { task, files };
+  }
+
+  download(url, { signal } = {}) {
+    return this.#api.download(url, signal);
+  }
+
+  async transcribe(request, { signal, deadline, onProgress, idempotencyKey } = {}) {
+    const submitted = await this.submit(request, { signal, idempotencyKey });
+    onProgress?.(submitted);
+    const task = await this.wait(submitted.id, { signal, deadline, onProgress });
+    return this.collect(task, request.urls, { signal });
+  }
+
+  async #read({ index, url, result }, signal) {
+    const { download, ...outcome } = outcomeOf(url, result);
+    if (!download) return { index, url, ...outcome };
+    try {
+      return { index, url, transcript: await this.download(download, { signal }) };
+    } catch (error) {
+      if (!(error instanceof ValetError)) throw error;
+      return { index, url, failure: { code: error.code, message: `its result: ${error.message}`, error } };
+    }
+  }
+}
+
+/** Whether an error of a submit leaves no doubt that nothing was submitted. */
+function isCertain({ kind, status }) {
+  return !['Lost', 'Malformed', 'Ambiguous'].includes(kind) && !(kind === 'Unavailable' && status !== 503);
+}

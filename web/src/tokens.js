@@ -1,0 +1,75 @@
+// A token that lives is always at hand: renewed before its end, by one call at a time, kept when a renewal fails.
+// It is kept in memory alone. Nothing above it notices that tokens expire.
+
+import { SECOND, raced, retried } from './clock.js';
+import { ValetError, malformed } from './error.js';
+import { confidential, refusal } from './http.js';
+
+/** A token is not used in the last moments of its life: it would die on its way. */
+export const FLOOR = 2 * SECOND;
+// A renewal that failed is tried again after so long, while a token lives.
+const RETRY = SECOND;
+
+/** The token at hand. `source` gives the next one, or an ID token to exchange at `broker`. */
+export function tokensOf(source, broker, send, clock) {
+  if (typeof source !== 'function') throw new ValetError('Configuration', 'token: must be a function');
+  const exchange = broker && `${confidential('broker', broker)}/v1/tokens`;
+  let held;
+  let renewing;
+
+  /** A token that lives for another `life`, or for as long as is to be had: `{ token, baseUrl, dies }`. */
+  async function living(life, signal) {
+    const [now, kept] = [clock.now(), held];
+    if (!kept || now + FLOOR >= kept.dies) return raced(renew(), signal);
+    // One that may do is better than none.
+    if (now + life >= kept.dies) return raced(renew().catch(() => kept), signal);
+    if (now >= kept.renews) renew().catch(() => {});
+    return kept;
+  }
+
+  /** `token` was refused: it is not used again. */
+  function refuse(token) {
+    if (held?.token === token) held = undefined;
+  }
+
+  function renew() {
+    renewing ??= obtain().finally(() => {
+      renewing = undefined;
+    });
+    return renewing;
+  }
+
+  async function obtain() {
+    try {
+      const asked = clock.now();
+      const given = await source();
+      const body = typeof given === 'string' ? await exchanged(given) : given;
+      const { token = body?.access_token, base_url: baseUrl, expires_in: seconds } = body ?? {};
+      const life = seconds * SECOND;
+      if (!/^[\x21-\x7e]+$/.test(token ?? '') || !(life >= 0)) {
+        throw malformed();
+      }
+      if (life <= FLOOR) throw new ValetError('Credentials', 'the sign-in has ended');
+      // The last third of a life is time enough for several tries.
+      const times = { dies: asked + life, renews: asked + (life * 2) / 3 };
+      held = { token, baseUrl: confidential('base_url', baseUrl), ...times };
+      return held;
+    } catch (error) {
+      if (held) held.renews = clock.now() + RETRY;
+      throw error;
+    }
+  }
+
+  /** What the broker gives for the user's ID token. */
+  function exchanged(idToken) {
+    if (!exchange) throw new ValetError('Configuration', 'broker: is needed to exchange an ID token');
+    const ask = async () => {
+      const answer = await send(exchange, { method: 'POST', headers: { Authorization: `Bearer ${idToken}` } });
+      if (!answer.ok) throw refusal(answer, idToken);
+      return answer.body;
+    };
+    return retried(ask, { clock, attempts: 4, base: SECOND / 4 });
+  }
+
+  return { living, refuse };
+}

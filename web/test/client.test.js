@@ -1,0 +1,236 @@
+// The client against a scripted relay: tokens, submits, waits, results, errors.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Client, ValetError } from '../src/index.js';
+import { BASE, BROKER, Relay, refused, rejection, settled, task, tokens } from './relay.js';
+
+const [TOKENS, SUBMIT] = ['POST /v1/tokens', 'POST /api/v1/services/audio/asr/transcription'];
+const REQUEST = { urls: ['https://files.example.com/a.wav'] };
+
+function setUp(routes, { token = () => 'id-token' } = {}) {
+  const relay = new Relay({ [TOKENS]: tokens(), ...routes });
+  return { relay, clock: relay.clock, client: new Client({ broker: `${BROKER}/`, token, clock: relay.clock }) };
+}
+
+test('an ID token is exchanged at the broker, and the relay gets what came of it', async () => {
+  const { relay, client } = setUp({ [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }) });
+  const submitted = await client.submit({ ...REQUEST, diarization: true, speakerCount: 2, languageHints: ['en'] });
+  assert.deepEqual([submitted.id, submitted.status, submitted.isFinal], ['t-1', 'PENDING', false]);
+  const [exchange, submit] = relay.calls;
+  assert.equal(exchange.headers.get('authorization'), 'Bearer id-token');
+  assert.equal(submit.headers.get('authorization'), 'Bearer relay-token-1');
+  assert.equal(submit.headers.get('x-dashscope-async'), 'enable');
+  assert.deepEqual(submit.body, {
+    model: 'fun-asr',
+    input: { file_urls: REQUEST.urls },
+    parameters: { diarization_enabled: true, speaker_count: 2, language_hints: ['en'] },
+  });
+  for (const { init, url } of relay.calls) {
+    assert.deepEqual([init.credentials, init.cache, init.redirect], ['omit', 'no-store', 'error']);
+    assert(!url.includes('token-'), url);
+  }
+});
+
+test("the broker's own answer, from the page's backend, is used as it is", async () => {
+  const given = { access_token: 'from-the-backend', base_url: BASE, expires_in: 60 };
+  const { relay, client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'RUNNING') }) }, { token: () => given });
+  await client.fetch('t-1');
+  assert.deepEqual(relay.calls.map(({ kind }) => kind), ['GET /api/v1/tasks/t-1']);
+  assert.equal(relay.calls[0].headers.get('authorization'), 'Bearer from-the-backend');
+});
+
+test('tokens go to https alone, or to this machine', async () => {
+  for (const base of ['http://valet.example.com/api/v1', 'http://localhost.evil.com/', 'ftp://x', 'nowhere', undefined]) {
+    const token = () => ({ token: 'secret', base_url: base, expires_in: 60 });
+    const { relay, client } = setUp({}, { token });
+    const error = await rejection(client.fetch('t-1'));
+    assert.equal(error.kind, 'Configuration', base);
+    assert.deepEqual(relay.calls, []);
+  }
+  assert.throws(() => new Client({ token: () => '', broker: 'http://valet.example.com' }), { kind: 'Configuration' });
+  for (const near of ['http://localhost:8080', 'http://127.0.0.1:8080', 'http://[::1]:8080', 'https://x']) {
+    new Client({ token: () => '', broker: near });
+  }
+});
+
+test('one token at a time is fetched, however many ask, and it is renewed before its end', async () => {
+  const { relay, clock, client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'RUNNING') }) });
+  await Promise.all([1, 2, 3].map(() => client.fetch('t-1')));
+  assert.equal(relay.of(TOKENS).length, 1);
+  await clock.advance(39_000);
+  await client.fetch('t-1');
+  assert.equal(relay.of(TOKENS).length, 1);
+  // From two thirds of its life on it is renewed behind the call, which has the token at hand.
+  await clock.advance(1_000);
+  await client.fetch('t-1');
+  assert.equal(relay.calls.at(-1).headers.get('authorization'), 'Bearer relay-token-1');
+  await settled();
+  assert.equal(relay.of(TOKENS).length, 2);
+  await client.fetch('t-1');
+  assert.equal(relay.calls.at(-1).headers.get('authorization'), 'Bearer relay-token-2');
+});
+
+test('a live token goes on when its renewal fails, and one that has ended is not used', async () => {
+  const { relay, clock, client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'RUNNING') }) });
+  await client.fetch('t-1');
+  relay.routes[TOKENS] = () => refused(401, 'invalid_subject_token');
+  await clock.advance(55_000);
+  await client.fetch('t-1');
+  assert.equal(relay.calls.at(-1).headers.get('authorization'), 'Bearer relay-token-1');
+  await clock.advance(4_000);
+  const error = await rejection(client.fetch('t-1'));
+  assert.deepEqual([error.kind, error.code, error.status, error.requestId], ['Credentials', 'invalid_subject_token', 401, 'r-2']);
+  assert(!error.message.includes('id-token'));
+});
+
+test('a refused token is renewed once', async () => {
+  const { relay, client } = setUp({
+    'GET /api/v1/tasks/*': ({ headers }) =>
+      headers.get('authorization').endsWith('-1') ? refused(401, 'InvalidApiKey') : { body: task('t-1', 'RUNNING') },
+  });
+  await client.fetch('t-1');
+  assert.equal(relay.of(TOKENS).length, 2);
+  relay.routes['GET /api/v1/tasks/*'] = () => refused(401, 'InvalidApiKey');
+  assert.equal((await rejection(client.fetch('t-1'))).kind, 'Credentials');
+  assert.equal(relay.of(TOKENS).length, 3);
+});
+
+test('a submit is sent again after a refusal that passes, always by the same key', async () => {
+  const answers = [refused(429, 'Throttling.RateQuota', { 'Retry-After': '2' }), refused(503, 'SystemError'), { body: task('t-1', 'PENDING') }];
+  const { relay, clock, client } = setUp({ [SUBMIT]: () => answers.shift() });
+  const submitted = client.submit(REQUEST);
+  await clock.advance(1_999);
+  assert.equal(relay.of(SUBMIT).length, 1, 'Retry-After is obeyed');
+  await clock.advance(2_001);
+  assert.equal((await submitted).id, 't-1');
+  const keys = relay.of(SUBMIT).map(({ headers }) => headers.get('idempotency-key'));
+  assert.equal(keys.length, 3);
+  assert(keys[0].length > 20 && keys.every((key) => key === keys[0]), keys.join());
+});
+
+test('a submit that may have arrived is not sent again, and can be, by its key', async () => {
+  const doubtful = [new TypeError('Failed to fetch'), refused(500, 'InternalError'), refused(409, 'SubmitOutcomeUnknown'), { body: 'no JSON' }];
+  for (const answer of doubtful) {
+    const { relay, clock, client } = setUp({ [SUBMIT]: () => answer });
+    const refusing = rejection(client.submit(REQUEST));
+    await clock.advance(120_000);
+    const error = await refusing;
+    assert.deepEqual([error.kind, error.isRetryable, relay.of(SUBMIT).length], ['Ambiguous', false, 1], error.message);
+    relay.routes[SUBMIT] = () => ({ body: task('t-1', 'PENDING') });
+    await client.submit(REQUEST, { idempotencyKey: error.idempotencyKey });
+    const [first, second] = relay.of(SUBMIT).map(({ headers }) => headers.get('idempotency-key'));
+    assert.equal(first, second);
+  }
+});
+
+test('a token that cannot be had leaves no doubt about the submit', async () => {
+  const { relay, clock, client } = setUp({ [TOKENS]: () => new TypeError('Failed to fetch') });
+  const refusing = rejection(client.submit(REQUEST));
+  await clock.advance(120_000);
+  assert.equal((await refusing).kind, 'Lost');
+  assert.equal(relay.of(SUBMIT).length, 0);
+});
+
+test('what breaks a rule is not sent', async () => {
+  const { relay, client } = setUp({});
+  for (const urls of [undefined, [], ['a.wav'], ['https://files.example.com/a.wav', 'oss://bucket/a.wav']]) {
+    assert.equal((await rejection(client.submit({ urls }))).kind, 'InvalidRequest');
+  }
+  assert.equal((await rejection(client.fetch('../tokens'))).kind, 'InvalidRequest');
+  assert.deepEqual(relay.calls, []);
+});
+
+test('URLs are sent as the service wants them', async () => {
+  const { relay, client } = setUp({ [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }) });
+  const signed = 'https://files.example.com/a%20b.wav?sig=%2b';
+  await client.submit({ urls: [signed, 'https://files.example.com/会 议.wav'] });
+  const sent = ['https://files.example.com/a%20b.wav?sig=%2b', 'https://files.example.com/%E4%BC%9A%20%E8%AE%AE.wav'];
+  assert.deepEqual(relay.of(SUBMIT)[0].body.input.file_urls, sent);
+});
+
+test('results are read in the order of the URLs, and what fails, fails file by file', async () => {
+  const results = [
+    { file_url: 'https://files.example.com/c.wav', subtask_status: 'FAILED', code: 'FILE_404_NOT_FOUND', message: 'Gone.' },
+    { file_url: 'https://files.example.com/b.wav', subtask_status: 'FAILED', code: 'SUCCESS_WITH_NO_VALID_FRAGMENT' },
+    { file_url: 'https://files.example.com/a.wav', subtask_status: 'SUCCEEDED', transcription_url: `${BASE}/results/r-1` },
+    { file_url: 'https://files.example.com/e.wav', subtask_status: 'SUCCEEDED', transcription_url: 'https://oss.example.com/e.json' },
+  ];
+  const { relay, client } = setUp({
+    [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }),
+    'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'SUCCEEDED', { results }) }),
+    'GET /api/v1/results/*': () => ({ body: { transcripts: [{ text: 'Hello.' }] } }),
+    'GET /e.json': () => ({ body: { transcripts: [] } }),
+  });
+  const seen = [];
+  const urls = ['a', 'b', 'c', 'd', 'e'].map((name) => `https://files.example.com/${name}.wav`);
+  const { files, task: ended } = await client.transcribe({ urls }, { onProgress: ({ status }) => seen.push(status) });
+  assert.equal(ended.status, 'SUCCEEDED');
+  assert.deepEqual(seen, ['PENDING', 'SUCCEEDED']);
+  assert.deepEqual(files.map(({ url }) => url), urls);
+  assert.equal(files[0].transcript.transcripts[0].text, 'Hello.');
+  assert.deepEqual(files[1].transcript.transcripts, [], 'no speech is an empty transcript');
+  assert.deepEqual(files[2].failure, { code: 'FILE_404_NOT_FOUND', message: 'Gone.' });
+  assert.match(files[3].failure.message, /without a result/);
+  assert.deepEqual(files[4].transcript.transcripts, []);
+  // The relay's results are asked for with the token; another host never sees it.
+  assert.equal(relay.of('GET /api/v1/results/r-1')[0].headers.get('authorization'), 'Bearer relay-token-1');
+  assert.equal(relay.of('GET /e.json')[0].headers.get('authorization'), null);
+});
+
+test('a task that ended without results is an error that names it', async () => {
+  const { relay, client } = setUp({ 'GET /api/v1/tasks/*': () => ({}) });
+  const ends = { UNKNOWN: 'UnknownTask', CANCELED: 'TaskFailed', FAILED: 'TaskFailed', RUNNING: 'TaskFailed' };
+  for (const [status, kind] of Object.entries(ends)) {
+    relay.routes['GET /api/v1/tasks/*'] = () => ({ body: task('t-1', status, { code: 'X', message: 'why' }) });
+    const error = await rejection(client.collect(await client.fetch('t-1'), []));
+    assert.deepEqual([error.kind, error.taskId], [kind, 't-1'], status);
+  }
+});
+
+test('an error tells what the other side said, on one line, and never the token', async () => {
+  const { relay, client } = setUp({
+    'POST /api/v1/tasks/*/cancel': ({ headers }) => ({
+      status: 400,
+      body: { code: 'UnsupportedOperation', message: `no\u001b[31m ${headers.get('authorization')}\n${'x'.repeat(2000)}`, request_id: 'r-9' },
+    }),
+  });
+  const error = await rejection(client.cancel('t-1'));
+  assert(error instanceof ValetError && error instanceof Error);
+  assert.deepEqual([error.kind, error.code, error.status, error.requestId], ['Refused', 'UnsupportedOperation', 400, 'r-9']);
+  assert(error.message.startsWith('no [31m Bearer [token] xxx') && error.message.length < 1100, error.message);
+  assert(!JSON.stringify(error).includes('relay-token'));
+  relay.routes['POST /api/v1/tasks/*/cancel'] = () => refused(429, 'Throttling.AllocationQuota');
+  assert.equal((await rejection(client.cancel('t-1'))).kind, 'Refused', 'waiting does not help');
+});
+
+test('an answer larger than an answer may be is not read to its end', async () => {
+  const { client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: `"${'x'.repeat(5 << 20)}"` }) });
+  assert.equal((await rejection(client.fetch('t-1'))).kind, 'Malformed');
+});
+
+test('a call is given up in time, and again while that may help', async () => {
+  const { relay, clock, client } = setUp({ 'GET /api/v1/tasks/*': () => new Promise(() => {}) });
+  const refusing = rejection(client.fetch('t-1'));
+  await clock.advance(400_000);
+  assert.equal((await refusing).kind, 'Lost');
+  assert.equal(relay.calls.filter(({ kind }) => kind.startsWith('GET')).length, 6);
+  assert.deepEqual(clock.due(), [], 'no timer is left behind');
+});
+
+test('one who gives up stops nobody else', async () => {
+  let give;
+  const token = () => new Promise((resolve) => (give = resolve));
+  const { relay, client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'RUNNING') }) }, { token });
+  const impatient = new AbortController();
+  const [given, kept] = [rejection(client.fetch('t-1', { signal: impatient.signal })), client.fetch('t-1')];
+  await settled();
+  const reason = new Error('changed my mind');
+  impatient.abort(reason);
+  assert.equal(await given, reason);
+  give('id-token');
+  assert.equal((await kept).status, 'RUNNING');
+  assert.equal(relay.of(TOKENS).length, 1);
+  assert.equal(await rejection(client.submit(REQUEST, { signal: AbortSignal.abort(reason) })), reason);
+});
