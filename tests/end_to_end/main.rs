@@ -43,6 +43,8 @@ mod metrics;
 mod oauth;
 /// Web pages: who may read what, and the playground.
 mod pages;
+/// The guide for phone apps.
+mod phones;
 /// Refresh ahead, and stale rather than down.
 mod refresh;
 /// Every refusal that a caller can bring about.

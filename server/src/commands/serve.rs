@@ -86,6 +86,9 @@ impl Serve {
     ) -> Result<Drained, Box<dyn std::error::Error>> {
         let clock: SharedClock = Arc::new(SystemClock);
         let (listen, asked) = (self.listen.unwrap_or(config.listen), Asked::default());
+        if config.signs_anyone_in() && !listen.ip().is_loopback() {
+            return Err(format!("--listen {listen}: playground.sign_in is for loopback alone").into());
+        }
         let mut broker = Broker::bind(Config { listen, ..config }, clock).await?;
         if let Some(source) = source {
             broker = broker.following(source, asked.clone());

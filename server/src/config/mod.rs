@@ -395,6 +395,12 @@ impl Config {
         self.playground.as_ref().is_some_and(|page| page.sign_in.iter().any(|app| **app == *id))
     }
 
+    /// Whether the playground signs anyone in at all.
+    #[must_use]
+    pub fn signs_anyone_in(&self) -> bool {
+        self.playground.as_ref().is_some_and(|page| !page.sign_in.is_empty())
+    }
+
     /// The web origin (RFC 6454) of what the broker itself serves.
     #[must_use]
     pub fn own_origin(&self) -> String {

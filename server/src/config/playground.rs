@@ -30,7 +30,8 @@ pub(super) fn read(mut fields: Fields<'_>, place: &Place<'_>, apps: &[ReadApp]) 
         }
     }
     // Whoever reaches the page is signed in, so nobody may who does not sit at this machine.
-    if !listed.is_empty() && !(place.is_loopback() && place.trusted_proxies == 0) {
+    let is_private = place.is_loopback() && place.trusted_proxies == 0;
+    if !listed.is_empty() && !is_private {
         let message = "signs in whoever reaches the page: only where listen and public_url are on loopback, as \
                        \"http://127.0.0.1:8080\", and no proxy stands in front";
         fields.mistake("sign_in", message);
