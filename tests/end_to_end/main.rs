@@ -31,6 +31,8 @@ mod document;
 mod expiry;
 /// The samples of the vendor's documentation.
 mod fixtures;
+/// Hostile apps and users at the relay.
+mod hostile_apps;
 /// The keys that issuers publish.
 mod issuer_keys;
 /// Upstream keys: quarantine, probes, throttling, the next one.

@@ -1,7 +1,7 @@
 //! The relay's doors: DashScope's own paths, bodies and errors (Model Studio, *Fun-ASR recording*, *Manage
 //! asynchronous tasks*).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -59,6 +59,7 @@ async fn submit(
     let mut noted = Noted::default();
     let submitted = async {
         let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
+        doors.relay.know(&shown, &arrival, &mut noted)?;
         only_known(&parts.headers)?;
         let body = read(&doors, body).await?;
         let key = text(&parts.headers, "idempotency-key")?.map(str::to_owned);
@@ -106,6 +107,7 @@ async fn wait_for_tasks(
     let arrival = doors.arrival(Door::Query, peer, &parts.headers);
     let queried = async {
         let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
+        doors.relay.know(&shown, &arrival, &mut Noted::default())?;
         let handles = Handles::read(&read(&doors, body).await?)?;
         doors.relay.query(&shown, &arrival, &handles.task_ids, wait(&parts.headers)).await
     };
@@ -127,10 +129,12 @@ struct Handles {
 
 impl Handles {
     fn read(body: &[u8]) -> Result<Self, Unreadable> {
-        let problem = "must be 1 to 100 ids of tasks, and nothing else be in the body";
+        let problem = "must be 1 to 100 ids of tasks, each once, and nothing else be in the body";
         let wrong = || Unreadable::Field { field: "task_ids".into(), problem: problem.into() };
         let handles: Self = serde_json::from_slice(body).map_err(|_| wrong())?;
-        (1..=100).contains(&handles.task_ids.len()).then_some(handles).ok_or_else(wrong)
+        let different: HashSet<&String> = handles.task_ids.iter().collect();
+        let fits = (1..=100).contains(&handles.task_ids.len()) && different.len() == handles.task_ids.len();
+        fits.then_some(handles).ok_or_else(wrong)
     }
 }
 
@@ -310,9 +314,10 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Unreadable> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=256).contains(&text.len()));
-    let problem = "must be 1 to 256 characters of ASCII".to_owned();
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=256).contains(&text.len()) && values.next().is_none());
+    let problem = "must be 1 to 256 characters of ASCII, and stand there once".to_owned();
     text.map(Some).ok_or_else(|| Unreadable::Field { field: name.to_owned(), problem })
 }
 

@@ -71,9 +71,13 @@ impl ResultKey {
         Self { owner: owner.to_vec(), url: url.to_owned(), until: (now + RESULT_LIFE).as_secs() }
     }
 
-    pub(super) fn seal(&self, keys: &Keyring, now: Duration) -> String {
+    /// Its handle; `None` if it would be longer than one may be.
+    pub(super) fn seal(&self, keys: &Keyring, now: Duration) -> Option<String> {
+        if self.url.len() > LONGEST {
+            return None;
+        }
         let content = joined(self.until, &[&self.owner, self.url.as_bytes()]);
-        seal(keys, Kind::Result, &[], content, now)
+        Some(seal(keys, Kind::Result, &[], content, now)).filter(|handle| handle.len() <= LONGEST)
     }
 
     /// The result behind a handle, unless its time is over.
@@ -172,8 +176,10 @@ mod tests {
         assert_eq!(TaskKey::open(&keys.rotated(NOW), b"alice", &handle, later), Some(task()));
         assert_eq!(TaskKey::open(&keys, b"alice", &handle, NOW + TASK_LIFE), None);
         let result = ResultKey::new(b"alice", "https://example.com/1.json?Signature=x", NOW);
-        let handle = result.seal(&keys, NOW);
+        let handle = result.seal(&keys, NOW).unwrap();
         assert_eq!(ResultKey::open(&keys, &handle, NOW + Duration::from_secs(599)), Some(result));
+        let endless = ResultKey::new(b"alice", &format!("https://example.com/{}", "x".repeat(3100)), NOW);
+        assert_eq!(endless.seal(&keys, NOW), None, "nobody could open it");
         assert_eq!(ResultKey::open(&keys, &handle, NOW + RESULT_LIFE), None);
     }
 

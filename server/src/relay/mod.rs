@@ -180,6 +180,14 @@ impl Relay {
         });
     }
 
+    /// Whether the caller is anybody: asked before a body is waited for, which nobody's should not be.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn know(&self, shown: &Shown, arrival: &Arrival, noted: &mut Noted) -> Result<(), Refused> {
+        self.admitted(&self.issue.site.load_full(), shown, arrival, noted).map(drop)
+    }
+
     /// Who asks, held up if its address keeps proving nobody; noted, and taken from the app's rate if it `costs`.
     fn admitted<'s>(
         &self,

@@ -156,16 +156,28 @@ impl Relay {
         let document = task.known().document.and_then(|document| serde_json::from_str(&document).ok());
         let Some(mut document @ Value::Object(_)) = document else { return unknown(&task.handle) };
         document["output"]["task_id"] = json!(task.handle);
-        let results = document.pointer_mut("/output/results").and_then(Value::as_array_mut);
-        for result in results.into_iter().flatten() {
-            let url = result.get("transcription_url").and_then(Value::as_str);
-            let (Some(url), Some(keys)) = (url, site.keyring()) else {
-                continue;
-            };
-            let handle = ResultKey::new(&task.owner.bytes(), url, now).seal(keys, now);
-            result["transcription_url"] = json!(format!("{}/results/{handle}", site.relay_url()));
-        }
+        let owner = task.owner.bytes();
+        seal_places(&mut document, &|place| {
+            let handle = ResultKey::new(&owner, place, now).seal(site.keyring()?, now)?;
+            Some(format!("{}/results/{handle}", site.relay_url()))
+        });
         Document(document)
+    }
+}
+
+/// Puts handles in the place of all places of results, wherever they are; whoever has such a place has the result.
+fn seal_places(document: &mut Value, seal: &impl Fn(&str) -> Option<String>) {
+    match document {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "transcription_url" => *value = value.as_str().and_then(seal).into(),
+                    _ => seal_places(value, seal),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| seal_places(item, seal)),
+        _ => {}
     }
 }
 
