@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, error::Error, path::Path};
 
 use futures_util::future::try_join_all;
+use tempfile::TempDir;
 use valet_client::{Client, FileTranscription, TranscriptionRequest};
 use valet_clock::{Clock, SystemClock};
 use valet_demo::{
@@ -19,7 +20,13 @@ pub(crate) async fn run(folder: &Path, serve: bool) -> Result<bool, Box<dyn Erro
     let began = SystemClock.now();
     let expected = expected::read(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let recordings = Recordings::serve(folder).await?;
-    let stack = Stack::start(StackSettings::default()).await?;
+    let state = TempDir::new()?;
+    let playground = serve.then(|| state.path().to_owned());
+    // Two apps, on one account that is nobody's.
+    let upstream = if serve { "shared_account = \"visible-to-all\"" } else { "" };
+    let stack =
+        Stack::start(StackSettings { playground, upstream: upstream.into(), ..StackSettings::default() })
+            .await?;
     let sandbox = stack.sandbox.clone();
     println!("Valet on this machine, with the sandbox in DashScope's place.\n");
     show::line("sandbox", &stack.sandbox_url);
@@ -103,6 +110,8 @@ async fn keep_up(stack: Stack, recordings: &Recordings) -> Result<(), Box<dyn Er
     println!("\n  export VALET_URL={broker} VALET_APP={APP} VALET_SECRET={secret}");
     println!("  cargo run -p valet-cli -- token");
     println!("  cargo run -p valet-cli -- transcribe {}", recordings.url("market.wav"));
+    println!("\nIn a browser, open the playground, and give it {}:\n", recordings.url("train.mp3"));
+    println!("  {broker}/playground/");
     tokio::signal::ctrl_c().await?;
     stack.stop().await?;
     Ok(())

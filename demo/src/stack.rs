@@ -24,6 +24,8 @@ use valet_server::{
 
 /// The id of the registered app.
 pub const APP: &str = "demo";
+/// The id of the app that the playground signs its user in as.
+const PAGE: &str = "page";
 
 /// The variables in which the broker finds the sandbox's keys begin with this.
 const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
@@ -76,6 +78,8 @@ pub struct StackSettings {
     pub app: String,
     /// The folder of the relay's state, if the app gets relay tokens.
     pub relay: Option<PathBuf>,
+    /// The same, if there is another app at the relay, which the playground signs its user in as.
+    pub playground: Option<PathBuf>,
     /// Whether the broker follows its configuration file.
     pub follow: bool,
 }
@@ -130,8 +134,18 @@ impl Stack {
     /// # Errors
     /// If one of them cannot be started.
     pub async fn start(settings: StackSettings) -> Result<Self, StackError> {
-        let StackSettings { clocks, sandbox, config, audit, upstream, spare_keys, app, relay, follow } =
-            settings;
+        let StackSettings {
+            clocks,
+            sandbox,
+            config,
+            audit,
+            upstream,
+            spare_keys,
+            app,
+            relay,
+            playground,
+            follow,
+        } = settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
         let sandbox_key = sandbox.api_key().expose_secret().to_owned();
@@ -152,12 +166,15 @@ impl Stack {
             "" => format!("path = {:?}", folder.path().join("audit.jsonl")),
             settings => settings.to_owned(),
         };
-        let (mode, relay) = match &relay {
-            Some(state) => ("relay", format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n")),
-            None => ("direct", String::new()),
-        };
+        let mode = if relay.is_some() { "relay" } else { "direct" };
+        let page = playground.as_ref().map(|_| {
+            let secret = AppSecret::generate().hash();
+            format!("[playground]\nsign_in = [\"{PAGE}\"]\n[apps.{PAGE}]\nmode = \"relay\"\nsecrets = [\"{secret}\"]\n")
+        });
+        let state = relay.or(playground);
+        let relay = state.map(|state| format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n"));
         // A relay token says where the relay is, so its address is chosen beforehand.
-        let (listen, config) = if mode == "relay" && !config.contains("public_url") {
+        let (listen, config) = if relay.is_some() && !config.contains("public_url") {
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             (address.to_string(), format!("public_url = \"http://{address}\"\n{config}"))
         } else {
@@ -165,11 +182,13 @@ impl Stack {
         };
         let config = format!(
             "listen = {listen:?}\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
-             [audit]\n{audit}\n{relay}\
+             [audit]\n{audit}\n{}\
              [upstreams.sandbox]\nbase_url = {sandbox_url:?}\nkeys = [{}]\n{upstream}\n\
-             [apps.{APP}]\nmode = \"{mode}\"\nsecrets = [\"{}\"]\n{app}\n",
+             [apps.{APP}]\nmode = \"{mode}\"\nsecrets = [\"{}\"]\n{app}\n{}",
+            relay.unwrap_or_default(),
             listed.join(", "),
             secret.hash(),
+            page.unwrap_or_default(),
         );
         let environment: Environment = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
         let path = folder.path().join("valet.toml");

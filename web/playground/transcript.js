@@ -27,7 +27,8 @@ export function shown({ index, url, transcript, failure }) {
   const player = playerOf(url, index);
   const list = made('ol', { className: 'sentences' });
   for (const sentence of sentences) list.append(made('li', {}, spoken(sentence, player)));
-  article.append(player.element, list, downloads(url, transcript));
+  const note = made('p', { className: 'note', textContent: 'Press a sentence to hear it.' });
+  article.append(player.element, note, list, downloads(url, transcript));
   return article;
 }
 

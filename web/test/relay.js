@@ -1,6 +1,10 @@
 // A relay in the place of `fetch`, whose answers a test writes, and a clock that only the test turns.
 
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
+
+// As every browser has it; older releases of Node do not.
+globalThis.crypto ??= webcrypto;
 
 export const BROKER = 'https://valet.example.com';
 export const BASE = `${BROKER}/api/v1`;

@@ -1,0 +1,132 @@
+// Pages on origins of their own, in a real browser, against the real broker.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { browse, handedOut, kept, open, start, textsOf, until } from './stage.js';
+
+let [stage, browser] = [];
+before(async () => {
+  [stage, browser] = await Promise.all([start(), browse()]);
+});
+after(async () => {
+  await browser?.close();
+  await stage?.stop();
+});
+
+async function openAs(origin, audience, idToken = stage.issuer.idToken(audience)) {
+  const opened = await open(browser, `${origin}/index.html`);
+  await opened.page.waitForFunction(() => window.page);
+  await opened.page.evaluate(([broker, token]) => window.page.signIn(broker, token), [stage.broker, idToken]);
+  const transcribe = (request, time) => opened.page.evaluate(([request, time]) => window.page.transcribe(request, time), [request, time]);
+  return { ...opened, idToken, transcribe };
+}
+
+const url = (name) => `${stage.files}/${name}`;
+const submits = async () => JSON.stringify(await stage.journal()).split('"submit"').length - 1;
+
+test('a page of a listed origin transcribes real recordings with its user’s ID token alone', async () => {
+  const opened = await openAs(stage.page, 'page');
+  const names = ['market.wav', 'weather.flac', 'silence.wav', 'broken.mp3'];
+  const { seen, files, error } = await opened.transcribe({ urls: names.map(url) });
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual([...new Set(seen)], ['PENDING', 'RUNNING', 'SUCCEEDED']);
+  const textOf = ({ transcript }) => transcript.transcripts.map(({ text }) => text.trim()).join('\n');
+  assert.equal(textOf(files[0]), textsOf('market.wav')[0]);
+  assert.equal(textOf(files[1]), textsOf('weather.flac')[0]);
+  assert.match(files[0].srt, /^1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\n/);
+  assert.equal(textOf(files[2]), '', 'no speech');
+  assert(files[3].failure.code, 'one bad file fails alone');
+
+  // Tokens: in headers, and nowhere else.
+  const secrets = [opened.idToken, ...(await handedOut(opened.seen))];
+  assert(secrets.length >= 2 && secrets.every((secret) => secret.length > 100), `${secrets.length} tokens`);
+  const { requests, said } = opened.seen;
+  const results = requests.filter((request) => request.url().includes('/api/v1/results/'));
+  assert(results.length >= 2);
+  for (const request of results) assert((await request.allHeaders()).authorization, 'the owner’s token is shown');
+  const places = {
+    URLs: requests.map((request) => request.url()).join('\n'),
+    storage: await kept(opened),
+    console: said.join('\n'),
+    'the broker’s log': stage.read('broker.log'),
+    'the audit trail': stage.read('audit.jsonl'),
+  };
+  for (const [place, text] of Object.entries(places)) {
+    // The signature alone would be enough.
+    for (const secret of secrets) assert(!text.includes(secret.split('.')[2]), place);
+  }
+  assert.equal(said.join('\n'), '', 'nothing is amiss');
+  await until(() => /"door":"submit".*"subject":"alice"/.test(stage.read('audit.jsonl')), 'it is recorded');
+  await opened.context.close();
+});
+
+test('a page of another origin gets nothing, and nothing of its gets through', async () => {
+  const before = await submits();
+  const opened = await openAs(stage.foreign, 'page');
+  const { error } = await opened.transcribe({ urls: [url('market.wav')] }, 3000);
+  assert(error, 'it is refused');
+  assert.deepEqual([(await handedOut(opened.seen)).length, await submits()], [0, before]);
+  // Even with a token that it has from elsewhere.
+  const asked = await opened.page.evaluate(async ([broker, token]) => {
+    const ask = (headers) => fetch(`${broker}/api/v1/tasks/`, { headers }).then(() => 'read', (error) => error.name);
+    return [await ask({ Authorization: `Bearer ${token}` }), await ask({})];
+  }, [stage.broker, opened.idToken]);
+  assert.deepEqual(asked, ['TypeError', 'TypeError']);
+  assert(opened.seen.said.some((text) => text.includes('CORS')), opened.seen.said.join());
+  await opened.context.close();
+});
+
+test('a page can read why it is refused', async () => {
+  const forged = stage.issuer.idToken('page').replace(/[^.]+$/, 'c2ln');
+  for (const [what, audience, token, request, expected] of [
+    ['a forged ID token', 'page', forged, {}, { kind: 'Credentials', status: 401, code: 'invalid_subject_token' }],
+    ['an ID token that has ended', 'page', stage.issuer.idToken('page', -60), {}, { kind: 'Credentials', status: 401 }],
+    ['another model', 'page', undefined, { model: 'fun-asr-mtl' }, { kind: 'Refused', status: 403, code: 'Model.AccessDenied' }],
+    ['a host that is not allowed', 'strict', undefined, {}, { kind: 'Refused', status: 403, code: 'AccessDenied' }],
+    ['a parameter', 'page', undefined, { speakerCount: 1 }, { kind: 'Refused', status: 400, code: 'InvalidParameter' }],
+  ]) {
+    const opened = await openAs(stage.page, audience, token);
+    const { error } = await opened.transcribe({ urls: [url('market.wav')], ...request });
+    const found = Object.fromEntries(Object.keys(expected).map((name) => [name, error[name]]));
+    assert.deepEqual(found, expected, `${what}: ${JSON.stringify(error)}`);
+    assert(error.message.length > 10 && error.requestId, what);
+    await opened.context.close();
+  }
+});
+
+test('a page can read how long to wait, and from which request a refusal is', async () => {
+  const opened = await openAs(stage.page, 'strict');
+  const read = await opened.page.evaluate(async ([broker, token]) => {
+    const ask = () => fetch(`${broker}/v1/tokens`, { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+    const answers = await Promise.all(Array.from({ length: 8 }, ask));
+    const refused = answers.find(({ status }) => status === 429);
+    return ['retry-after', 'x-request-id', 'set-cookie'].map((name) => refused.headers.get(name));
+  }, [stage.broker, opened.idToken]);
+  assert.equal(read[0], '1');
+  assert.match(read[1], /^[0-9a-f-]+$/);
+  assert.equal(read[2], null);
+  await opened.context.close();
+});
+
+test('ten waits of a page take one connection', async () => {
+  const opened = await openAs(stage.page, 'page');
+  const tasks = Array.from({ length: 10 }, () => opened.transcribe({ urls: [url('silence.wav'), url('market.wav')] }));
+  const outcomes = await Promise.all(tasks);
+  for (const { files, error } of outcomes) assert(files?.[1].transcript, JSON.stringify(error));
+  const asked = opened.seen.requests.filter((request) => /\/tasks\//.test(request.url()));
+  const spans = asked.map((request) => request.timing()).map(({ startTime, responseEnd }) => [startTime, startTime + responseEnd]);
+  const most = Math.max(...spans.map(([at]) => spans.filter(([begin, end]) => begin <= at && at < end).length));
+  assert(most <= 2, `${most} at a time`);
+  assert(asked.some((request) => request.postDataJSON()?.task_ids.length > 5), 'many in one request');
+  await opened.context.close();
+});
+
+test('a page that gives up is told at once', async () => {
+  const opened = await openAs(stage.page, 'page');
+  const began = Date.now();
+  const { error } = await opened.transcribe({ urls: [url('market.wav')] }, 500);
+  assert.equal(error.name, 'TimeoutError');
+  assert(Date.now() - began < 1500);
+  await opened.context.close();
+});

@@ -1,0 +1,249 @@
+// The playground, as a person uses it: by keyboard, on a phone, in light and dark.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { artefacts, browse, handedOut, kept, open, start, textsOf, until } from './stage.js';
+
+const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
+const DESKTOP = { viewport: { width: 1280, height: 900 } };
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+let [stage, browser] = [];
+before(async () => {
+  [stage, browser] = await Promise.all([start(), browse()]);
+});
+after(async () => {
+  await browser?.close();
+  await stage?.stop();
+});
+
+const url = (name) => `${stage.files}/${name}`;
+const statusIs = (page, pattern) =>
+  page.waitForFunction((text) => new RegExp(text).test(document.getElementById('status').textContent), pattern.source);
+
+/** The playground, signed in on this machine, with the transcripts of some recordings. */
+async function transcribed(names, options = DESKTOP) {
+  const opened = await open(browser, `${stage.broker}/playground/`, options);
+  await opened.page.locator('#here').waitFor();
+  await opened.page.locator('#urls').fill(names.map(url).join('\n'));
+  await opened.page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(opened.page, /^Done/);
+  return opened;
+}
+
+test('by keyboard alone a recording is transcribed, read, heard and downloaded', async () => {
+  const opened = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  const { page, seen } = opened;
+  await page.locator('#here').waitFor();
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+  const tabTo = async (wanted) => {
+    for (let press = 0; press < 40; press++) {
+      await page.keyboard.press('Tab');
+      if (wanted.test(await focused())) return;
+    }
+    assert.fail(`${wanted} cannot be reached`);
+  };
+  await tabTo(/^app$/);
+  await tabTo(/^urls$/);
+  await page.keyboard.type(url('train.mp3'));
+  await tabTo(/^start$/);
+  await page.keyboard.press('Enter');
+  await statusIs(page, /waiting for its turn/);
+  await statusIs(page, /being transcribed/);
+  await statusIs(page, /^Done in \d+ s: 1 of 1 recording transcribed/);
+
+  // Read: sentences with their times.
+  const sentences = await page.locator('.sentences button').allTextContents();
+  const expected = readFileSync(fileURLToPath(new URL('../../../recordings/train.srt', import.meta.url)), 'utf8');
+  for (const sentence of sentences) {
+    const [, time, text] = /^(\d\d:\d\d)(.*)$/.exec(sentence);
+    assert(expected.includes(`00:${time},`) || time === '00:00', sentence);
+    assert(expected.replace(/\s+/g, ' ').includes(text.trim()), sentence);
+  }
+
+  // Heard: from where the last sentence begins to where it ends.
+  const last = page.locator('.sentences button').last();
+  const begin = Number(/^PT([\d.]+)S$/.exec(await last.locator('time').getAttribute('datetime'))[1]);
+  await tabTo(new RegExp(sentences.at(-1).slice(0, 20).replace(/[.?]/g, '\\$&')));
+  await page.keyboard.press('Enter');
+  await page.waitForFunction((begin) => {
+    const audio = document.querySelector('audio');
+    return !audio.paused && audio.currentTime > begin;
+  }, begin);
+  assert.equal(await last.getAttribute('aria-current'), 'true');
+  await page.waitForFunction(() => document.querySelector('audio').paused);
+  assert.equal(await last.getAttribute('aria-current'), null);
+
+  // Downloaded.
+  for (const [format, begins] of Object.entries({ txt: /^[A-Z]/, srt: /^1\n00:/, vtt: /^WEBVTT\n/, json: /^\{/ })) {
+    await tabTo(new RegExp(`^${format}$`));
+    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Enter')]);
+    assert.equal(download.suggestedFilename(), `train.${format}`);
+    assert.match(readFileSync(await download.path(), 'utf8'), begins);
+  }
+
+  // Nothing went elsewhere, nothing was kept, and nothing was amiss.
+  const hosts = new Set(seen.requests.map((request) => request.url()).filter((url) => !url.startsWith('blob:')).map((url) => new URL(url).origin));
+  assert.deepEqual([...hosts].sort(), [stage.broker, stage.files].sort());
+  const tokens = await handedOut(seen);
+  assert(tokens.length > 0);
+  const places = [await kept(opened), seen.said.join('\n'), seen.requests.map((request) => request.url()).join('\n'), stage.read('broker.log')];
+  for (const token of tokens) assert(!places.some((text) => text.includes(token.split('.')[2])));
+  assert.equal(seen.said.join('\n'), '');
+  await opened.context.close();
+});
+
+test('an ID token that is pasted is enough', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  await page.getByLabel('Sign in on this machine as').selectOption('');
+  await page.getByRole('button', { name: 'Transcribe' }).isEnabled();
+  await page.getByLabel('ID token of your user').fill(stage.issuer.idToken('demo'));
+  await page.getByLabel('URLs of recordings').fill(url('call.flac'));
+  await page.getByLabel('Channels').selectOption('0,1');
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  const voices = new Set(await page.locator('.voice').allTextContents());
+  assert.deepEqual([...voices].sort(), ['Channel 1', 'Channel 2']);
+  const text = await page.locator('.sentences').textContent();
+  for (const sentence of textsOf('call.flac').flatMap((said) => said.split(/(?<=[.?!])\s+/))) {
+    assert(text.includes(sentence), sentence);
+  }
+  await until(() => /"door":"v1".*"app":"demo","subject":"alice"/.test(stage.read('audit.jsonl')), 'it is recorded');
+  await context.close();
+});
+
+test('refusals and files that fail are told, and heard by a screen reader', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  await page.getByLabel('Sign in on this machine as').selectOption('');
+  await page.getByLabel('ID token of your user').fill('nobody');
+  await page.getByLabel('URLs of recordings').fill(url('broken.mp3'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  const problem = page.getByRole('alert');
+  await problem.waitFor();
+  assert.match(await problem.textContent(), /secret is wrong.*\(Credentials, invalid_credential, request [0-9a-f-]+\)/);
+  await page.getByLabel('Sign in on this machine as').selectOption('demo');
+  await page.getByLabel('Recordings', { exact: false }).first().waitFor();
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^(Done|Failed)/);
+  const told = await page.locator('.problem:visible').allTextContents();
+  assert.equal(told.length, 1, told.join());
+  assert.match(told[0], /\([\w.]+\)/);
+  await context.close();
+});
+
+test('a recording that the page may not fetch is heard from the disk', async () => {
+  const opened = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  const { page, context } = opened;
+  await page.route(`${stage.files}/**`, (route) => route.abort());
+  await page.locator('#here').waitFor();
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  await page.locator('.sentences button').first().click();
+  const choose = page.getByLabel('choose the recording from this device');
+  await choose.waitFor();
+  await choose.setInputFiles(fileURLToPath(new URL('../../../recordings/market.wav', import.meta.url)));
+  await page.locator('.sentences button').first().click();
+  await page.waitForFunction(() => document.querySelector('audio').currentTime > 0);
+  assert.match(await page.evaluate(() => document.querySelector('audio').src), /^blob:/);
+  await context.close();
+});
+
+test('a task that has not begun is cancelled', async () => {
+  const slow = await start({ pending: 60 });
+  try {
+    const { page, context } = await open(browser, `${slow.broker}/playground/`, DESKTOP);
+    await page.locator('#here').waitFor();
+    await page.getByLabel('URLs of recordings').fill(`${slow.files}/market.wav`);
+    await page.getByRole('button', { name: 'Transcribe' }).click();
+    await statusIs(page, /waiting for its turn/);
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await statusIs(page, /^Cancelled\.$/);
+    assert(await page.getByRole('button', { name: 'Transcribe' }).isEnabled());
+    await until(() => /"door":"cancel".*"outcome":"done"/.test(slow.read('audit.jsonl')), 'it is recorded');
+    await context.close();
+  } finally {
+    await slow.stop();
+  }
+});
+
+for (const [name, device] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`on a ${name} in ${colorScheme} it is fit to be used by anyone`, async () => {
+      const { page, context } = await transcribed(['call.flac', 'weather.flac', 'broken.mp3'], { ...device, colorScheme });
+      const picture = join(artefacts, `playground-${name}-${colorScheme}.png`);
+      await page.screenshot({ path: picture, fullPage: true });
+      const { wide, small } = await page.evaluate(() => ({
+        wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        small: [...document.querySelectorAll('button, select, textarea, input:not([type=checkbox])')]
+          .filter((element) => element.offsetParent && element.offsetHeight < 44)
+          .map((element) => element.outerHTML),
+      }));
+      assert.deepEqual([wide, small], [0, []]);
+      // Names, roles, contrast, headings, live regions: what axe can tell.
+      const found = await page.evaluate(`${axe}; axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })`);
+      assert.deepEqual(found.violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), []);
+      await context.close();
+    });
+  }
+}
+
+test('the browser holds it to its own files: no script from elsewhere, none inline, no markup', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  const outcomes = await page.evaluate(async (foreign) => {
+    const violations = [];
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => violations.push(effectiveDirective));
+    const attempt = (act) => {
+      try {
+        act();
+        return 'done';
+      } catch (error) {
+        return error.name;
+      }
+    };
+    const markup = attempt(() => (document.body.innerHTML = '<img src=x onerror=alert(1)>'));
+    const script = attempt(() => (document.createElement('script').src = `${foreign}/page.js`));
+    const style = document.createElement('style');
+    style.textContent = 'body { color: red }';
+    document.head.append(style);
+    const reached = await fetch(`${foreign}/page.js`).then(() => 'reached', () => 'blocked');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return { markup, script, reached, violations };
+  }, stage.foreign);
+  assert.deepEqual([outcomes.markup, outcomes.script, outcomes.reached], ['TypeError', 'TypeError', 'blocked']);
+  for (const directive of ['style-src-elem', 'connect-src', 'require-trusted-types-for']) {
+    assert(outcomes.violations.includes(directive), outcomes.violations.join());
+  }
+  await context.close();
+});
+
+test('by another name of this machine it says where it should be opened', async () => {
+  const { page, context } = await open(browser, `${stage.broker.replace('127.0.0.1', 'localhost')}/playground/`, DESKTOP);
+  const notice = page.getByRole('alert').first();
+  await notice.waitFor();
+  assert(await notice.textContent().then((text) => text.includes(`${stage.broker}/playground/`)));
+  assert.equal(await page.locator('#here').isVisible(), false, 'nobody is signed in here');
+  await context.close();
+});
+
+test('a page of elsewhere cannot have itself signed in', async () => {
+  const { page, context, seen } = await open(browser, `${stage.foreign}/index.html`, DESKTOP);
+  const outcome = await page.evaluate(async (broker) => {
+    const attempt = (init) =>
+      fetch(`${broker}/playground/sign-in`, { method: 'POST', body: '{"app":"demo"}', ...init }).then(({ type }) => type, ({ name }) => name);
+    const headers = { 'Content-Type': 'application/json' };
+    return [await attempt({ headers }), await attempt({ mode: 'no-cors' }), await attempt({})];
+  }, stage.broker);
+  assert.deepEqual(outcome, ['TypeError', 'opaque', 'TypeError']);
+  assert.deepEqual(await handedOut(seen), []);
+  const refused = /"door":"playground"[^\n]*"status":403,"outcome":"denied"/;
+  await until(() => refused.test(stage.read('audit.jsonl')), 'the refusal is recorded');
+  await context.close();
+});

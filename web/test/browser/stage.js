@@ -1,0 +1,230 @@
+// Everything around a browser: sandbox and broker as processes, pages on two origins, the recordings, an identity
+// provider's key; and a Chromium that can be asked what it sent and said.
+
+import { spawn } from 'node:child_process';
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createSocket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { chromium } from 'playwright-core';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+const recordings = join(root, 'recordings');
+/** Where pictures are kept. */
+export const artefacts = join(target, 'browser');
+
+const ISSUER = 'https://login.example.com';
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.flac': 'audio/flac', '.mp3': 'audio/mpeg', '.wav': 'audio/wav' };
+
+/** What transcribing a recording must give, channel by channel. */
+export const textsOf = (name) => JSON.parse(readFileSync(join(recordings, 'expected.json'), 'utf8'))[name].texts;
+
+/** Sandbox and broker; `more` is added to the broker's configuration. */
+export async function start({ pending = 0.3, running = 1.5, more = '' } = {}) {
+  const work = mkdtempSync(join(tmpdir(), 'valet-browser-'));
+  const stops = [() => rmSync(work, { recursive: true, force: true })];
+  const stop = async () => {
+    for (const end of stops.reverse()) await end();
+  };
+  try {
+    const files = await serve(recordings, stops);
+    const pages = join(root, 'web/test/browser/page');
+    const [page, foreign] = [await serve(pages, stops), await serve(pages, stops)];
+    const options = ['--listen', '127.0.0.1:0', '--pending', pending, '--running', running];
+    const sandbox = run('valet-sandbox', options, {}, join(work, 'sandbox.log'), stops);
+    const base = (await sandbox.says(/DASHSCOPE_HTTP_BASE_URL=(\S+)/))[1];
+    const port = await freePort();
+    const broker = `http://127.0.0.1:${port}`;
+    const issuer = identityProvider();
+    const config = join(work, 'valet.toml');
+    writeFileSync(config, configuration({ broker, port, page, base, issuer, work, more }));
+    const ready = join(work, 'ready');
+    run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, join(work, 'broker.log'), stops);
+    await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
+    const read = (name) => (existsSync(join(work, name)) ? readFileSync(join(work, name), 'utf8') : '');
+    const journal = async () => (await fetch(`${new URL(base).origin}/_sandbox/journal`)).json();
+    return { broker, files, foreign, issuer, journal, page, read, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+const configuration = ({ broker, port, page, base, issuer, work, more }) => `
+listen = "127.0.0.1:${port}"
+public_url = "${broker}"
+[audit]
+path = "${work}/audit.jsonl"
+[relay]
+state = "${work}"
+private_hosts = true
+[playground]
+sign_in = ["demo"]
+[upstreams.sandbox]
+base_url = "${base}"
+keys = [{ env = "KEY" }]
+
+[apps.demo]
+mode = "relay"
+${issuer.rules('demo')}
+
+# As a page's app, but for its recordings: those of this machine have no host that could be named.
+[apps.page]
+mode = "relay"
+origins = ["${page}"]
+results = "bearer"
+models = ["fun-asr"]
+${issuer.rules('page')}
+
+[apps.strict]
+kind = "browser"
+mode = "relay"
+origins = ["${page}"]
+file_hosts = ["files.example.com"]
+rate = { per_second = 1, burst = 2 }
+${issuer.rules('strict')}
+${more}
+`;
+
+/** An identity provider, as far as the broker sees it: a key, and ID tokens for audiences. */
+function identityProvider() {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const { x } = publicKey.export({ format: 'jwk' });
+  const jwk = `{ kty = "OKP", crv = "Ed25519", alg = "EdDSA", kid = "k1", x = "${x}" }`;
+  const rules = (audience) => `[[apps.${audience}.subject_tokens]]
+issuer = "${ISSUER}"
+audience = "${audience}"
+single_tenant = true
+jwks = { keys = [${jwk}] }`;
+  const idToken = (audience, seconds = 600) => {
+    const encode = (part) => Buffer.from(JSON.stringify(part)).toString('base64url');
+    const exp = Math.floor(Date.now() / 1000) + seconds;
+    const signed = [{ alg: 'EdDSA', typ: 'JWT', kid: 'k1' }, { iss: ISSUER, aud: audience, sub: 'alice', exp }].map(encode).join('.');
+    return `${signed}.${sign(null, Buffer.from(signed), privateKey).toString('base64url')}`;
+  };
+  return { rules, idToken };
+}
+
+/** A process, and what it says. */
+function run(name, options, environment, log, stops) {
+  const child = spawn(join(target, 'debug', name), options.map(String), { env: { ...process.env, ...environment } });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (data) => {
+      said += data;
+      writeFileSync(log, said);
+    });
+  }
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  stops.push(() => {
+    child.kill('SIGTERM');
+    return ended;
+  });
+  const says = async (pattern) => {
+    await until(() => pattern.test(said) || child.exitCode !== null, `${name} says ${pattern}`);
+    return pattern.exec(said) ?? Promise.reject(new Error(`${name} ended: ${said}`));
+  };
+  return { says };
+}
+
+/** Serves a folder's files, in parts too, from an origin of its own; the shipped module as `/valet.js`. */
+async function serve(folder, stops) {
+  const server = createServer(({ url, headers }, response) => {
+    const name = decodeURIComponent(new URL(url, 'http://x').pathname).slice(1);
+    const path = name === 'valet.js' ? join(root, 'web/dist/valet.js') : join(folder, name);
+    if (name.includes('..') || !existsSync(path)) return response.writeHead(404).end();
+    const whole = readFileSync(path);
+    const range = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '');
+    const [first, last] = range ? [Number(range[1]), Number(range[2] || whole.length - 1)] : [0, whole.length - 1];
+    response.writeHead(range ? 206 : 200, {
+      'Accept-Ranges': 'bytes',
+      'Content-Length': last + 1 - first,
+      'Content-Type': TYPES[extname(name)] ?? 'application/octet-stream',
+      ...(range && { 'Content-Range': `bytes ${first}-${last}/${whole.length}` }),
+    });
+    response.end(whole.subarray(first, last + 1));
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  stops.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+async function freePort() {
+  const socket = createSocket();
+  await new Promise((resolve) => socket.listen(0, '127.0.0.1', resolve));
+  const { port } = socket.address();
+  await new Promise((resolve) => socket.close(resolve));
+  return port;
+}
+
+export async function until(holds, what) {
+  for (let look = 0; look < 600; look++) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`waited in vain: ${what}`);
+}
+
+/** A Chromium with a profile of its own. */
+export async function browse() {
+  mkdirSync(artefacts, { recursive: true });
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--mute-audio',
+    ],
+  });
+  return browser;
+}
+
+/** A page in a context of its own, and everything that it sent, got and said. */
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext({ acceptDownloads: true, ...options });
+  const page = await context.newPage();
+  const seen = { requests: [], said: [], answers: [] };
+  page.on('request', (request) => seen.requests.push(request));
+  page.on('console', (message) => seen.said.push(message.text()));
+  page.on('pageerror', (error) => seen.said.push(`${error}`));
+  page.on('response', (response) => {
+    if (/\/v1\/tokens$|sign-in$/.test(response.url())) seen.answers.push(response.text().catch(() => ''));
+  });
+  await page.goto(url);
+  return { context, page, seen };
+}
+
+/** Everything that the browser keeps for a page. */
+export async function kept({ context, page }) {
+  const stored = await page.evaluate(async () => ({
+    local: { ...localStorage },
+    session: { ...sessionStorage },
+    databases: await indexedDB.databases(),
+    caches: await caches.keys(),
+    workers: (await navigator.serviceWorker.getRegistrations()).length,
+    cookie: document.cookie,
+    url: location.href,
+    title: document.title,
+  }));
+  return JSON.stringify([stored, await context.cookies()]);
+}
+
+/** The tokens that were handed out to a page. */
+export async function handedOut({ answers }) {
+  const bodies = (await Promise.all(answers)).filter(Boolean).map((text) => JSON.parse(text));
+  return bodies.map(({ token }) => token).filter(Boolean);
+}
