@@ -7,7 +7,7 @@ use valet_demo::APP;
 use valet_sandbox::{Fault, Operation};
 
 use crate::{
-    harness::{Answer, SECOND, UNHURRIED, answered, promptly},
+    harness::{Answer, SECOND, UNHURRIED, answered, answered_elsewhere, promptly},
     relayed::{Relayed, code, status},
 };
 
@@ -107,6 +107,35 @@ async fn nobody_sees_anothers_task() {
     assert_eq!(relayed.stage.stack.sandbox.count(Operation::Query), before, "the upstream was not asked");
     let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel"), &alice);
     assert_eq!(answered(cancelled).await.status, 200);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_cancelled_is_never_found_pending() {
+    let relayed = Relayed::new().await;
+    relayed.stage.stack.sandbox.set_task_time(SECOND * 100, SECOND);
+    let bearer = relayed.token(None).await;
+    let handle = relayed.submitted(&bearer).await;
+    assert_eq!(status(&relayed.get(&format!("/tasks/{handle}"), &bearer).await), "PENDING");
+    // By the paths of the vendor's SDK, which knows no slash where there is one, and one where there is none.
+    let cancelled = relayed.request(Method::POST, &format!("/tasks/{handle}/cancel/"), &bearer);
+    assert_eq!(answered_elsewhere(cancelled).await.status, 200);
+    let found = relayed.request(Method::GET, &format!("/tasks/{handle}/"), &bearer);
+    assert_eq!(status(&answered_elsewhere(found).await), "CANCELED");
+    let listed = |query: &str| {
+        answered_elsewhere(relayed.request(Method::GET, &format!("/tasks?page_no=1{query}"), &bearer))
+    };
+    for (query, total) in [
+        ("&status=CANCELED", 1),
+        ("&status=PENDING", 0),
+        (&format!("&task_id={handle}"), 1),
+        ("&task_id=x", 0),
+        ("&start_time=20200101000000", 1),
+        ("&end_time=20200101000000", 0),
+    ] {
+        assert_eq!(listed(query).await.json()["total"], total, "{query}");
+    }
+    assert_eq!(code(&listed("&region=cn-beijing").await), (400, "InvalidParameter".into()));
     relayed.stage.stop().await;
 }
 

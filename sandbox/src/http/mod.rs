@@ -68,8 +68,9 @@ impl Route {
             ("POST", ["services", "audio", "asr", "transcription"]) => Self::Submit,
             ("GET", ["uploads"]) => Self::Policy,
             ("GET", ["tasks"] | ["tasks", ""]) => Self::List,
-            ("GET", ["tasks", id]) => Self::Query((*id).to_owned()),
-            ("POST", ["tasks", id, "cancel"]) => Self::Cancel((*id).to_owned()),
+            // The asynchronous class of the vendor's Python SDK puts a slash behind (`api_request_factory.py`).
+            ("GET", ["tasks", id] | ["tasks", id, ""]) => Self::Query((*id).to_owned()),
+            ("POST", ["tasks", id, "cancel"] | ["tasks", id, "cancel", ""]) => Self::Cancel((*id).to_owned()),
             _ => Self::Unknown,
         }
     }

@@ -108,6 +108,17 @@ async fn tasks_belong_to_the_account() {
     assert_eq!(stage.handle.tasks()[0].status, TaskStatus::Pending);
 }
 
+/// The asynchronous class of the vendor's Python SDK puts a slash behind (dashscope 2.0).
+#[tokio::test]
+async fn a_path_of_a_task_may_end_with_a_slash() {
+    let stage = Stage::new().await;
+    let id = stage.task(&[stage.origin.url("none.wav")], json!({})).await;
+    assert_eq!(stage.get(&format!("/api/v1/tasks/{id}/")).await.ok()["output"]["task_id"], id);
+    assert_eq!(stage.get("/api/v1/tasks").await.ok()["total"], 1);
+    send(stage.request(Method::POST, &format!("/api/v1/tasks/{id}/cancel/"))).await.ok();
+    assert_eq!(stage.handle.tasks()[0].status, TaskStatus::Canceled);
+}
+
 /// Tasks are kept for 24 hours after their end.
 #[tokio::test]
 async fn a_task_is_forgotten_a_day_after_its_end() {

@@ -152,6 +152,9 @@ impl Routes {
             }
             _ => {
                 request.extensions_mut().insert(peer);
+                if let Some(uri) = relay::straightened(request.uri()) {
+                    *request.uri_mut() = uri;
+                }
                 let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
                 answered.unwrap_or_else(|never| match never {}).map(Either::Right)
             }

@@ -100,10 +100,14 @@ impl Task {
         self.lock().clone()
     }
 
-    /// Somebody looked, and this is what the upstream said. Tells whether the status has changed.
+    /// Somebody looked, and this is what the upstream said. Tells whether the status has changed: what has ended
+    /// does not begin again, whatever was under way meanwhile.
     pub(super) fn learn(&self, document: &Value, now: Instant) -> bool {
         let status = status(document);
         let mut known = self.lock();
+        if known.is_final() && !is_final(status) {
+            return false;
+        }
         let is_new = *known.status != *status;
         *known = Known {
             status: status.into(),
@@ -117,9 +121,12 @@ impl Task {
         is_new
     }
 
-    /// A list says that it has this status, which is none of an end.
+    /// A list says that it has this status, or a cancel has given it. What has ended does not begin again.
     pub(super) fn listed(&self, status: &str, now: Instant) {
         let mut known = self.lock();
+        if known.is_final() && !is_final(status) {
+            return;
+        }
         known.at = Some(now);
         if *known.status == *status && known.document.is_some() {
             return;
@@ -211,6 +218,18 @@ mod tests {
         assert_eq!(task.known().document.as_deref(), Some(&*whole.to_string()));
         task.listed("SUSPENDED", now);
         assert_eq!(&*task.known().status, "SUSPENDED");
+    }
+
+    #[test]
+    fn what_has_ended_does_not_begin_again() {
+        let (task, now) = (task(), Instant::now());
+        task.listed("CANCELED", now);
+        assert!(!task.learn(&json!({ "output": { "task_status": "PENDING" } }), now), "it was under way");
+        task.listed("PENDING", now);
+        assert_eq!(&*task.known().status, "CANCELED");
+        let whole = json!({ "output": { "task_status": "CANCELED", "end_time": "2026-01-01 00:00:00.000" } });
+        task.learn(&whole, now);
+        assert_eq!(task.known().document.as_deref(), Some(&*whole.to_string()));
     }
 
     #[test]

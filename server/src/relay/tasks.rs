@@ -26,10 +26,28 @@ pub struct Page {
     pub number: Option<usize>,
     /// How many tasks are on it.
     pub size: Option<usize>,
+    /// The task of this handle alone.
+    pub handle: Option<String>,
+    /// Tasks that were submitted at this Unix time at the earliest.
+    pub from: Option<Duration>,
+    /// Tasks that were submitted at this Unix time at the latest.
+    pub to: Option<Duration>,
     /// Tasks of this status alone.
     pub status: Option<String>,
     /// Tasks of this model alone.
     pub model: Option<String>,
+}
+
+impl Page {
+    fn takes(&self, task: &Task) -> bool {
+        let submitted = Duration::from_secs(task.key.submitted);
+        let model = task.order.as_ref().map(|order| &*order.model);
+        self.handle.as_deref().is_none_or(|handle| task.handle == handle)
+            && self.from.is_none_or(|from| from <= submitted)
+            && self.to.is_none_or(|to| submitted <= to)
+            && self.status.as_deref().is_none_or(|status| *task.known().status == *status)
+            && self.model.as_deref().is_none_or(|wanted| model == Some(wanted))
+    }
 }
 
 impl Relay {
@@ -61,7 +79,10 @@ impl Relay {
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
         self.call(&site, asker.entry, permit, call).await?;
-        self.poller.hurry(&task, self.issue.clock.now());
+        let now = self.issue.clock.now();
+        // Whoever has cancelled a task does not find it pending, even if nobody may look just now.
+        task.listed("CANCELED", now);
+        self.poller.hurry(&task, now);
         Ok(Document(json!({})))
     }
 
@@ -74,15 +95,12 @@ impl Relay {
         let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
         asker.entry.policy.access()?;
         let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));
-        let fits = |task: &Arc<Task>| {
-            page.status.as_deref().is_none_or(|status| *task.known().status == *status)
-                && page
-                    .model
-                    .as_ref()
-                    .is_none_or(|model| task.order.as_ref().is_some_and(|order| order.model == *model))
-        };
-        let tasks: Vec<_> =
-            self.records.of(&asker.owner, self.issue.clock.unix()).into_iter().filter(fits).collect();
+        let tasks: Vec<_> = self
+            .records
+            .of(&asker.owner, self.issue.clock.unix())
+            .into_iter()
+            .filter(|task| page.takes(task))
+            .collect();
         let entry = |task: &Arc<Task>| {
             json!({
                 "task_id": task.handle,
