@@ -103,6 +103,8 @@ pub struct Stack {
     /// The configuration of the broker.
     pub config: String,
     reload: Asked,
+    source: Source,
+    follow: bool,
     clocks: Clocks,
     folder: TempDir,
     shutdown: Shutdown,
@@ -196,7 +198,7 @@ impl Stack {
         let broker = Broker::bind(Config::read(&config, &environment)?, clocks.broker.clone()).await?;
         let reload = Asked::default();
         let source = Source { path, environment };
-        let broker = if follow { broker.following(source, reload.clone()) } else { broker };
+        let broker = if follow { broker.following(source.clone(), reload.clone()) } else { broker };
         let broker_addr = broker.local_addr();
         let metrics_addr = broker.metrics_addr().unwrap_or(broker_addr);
         let shutdown = Shutdown::default();
@@ -210,6 +212,8 @@ impl Stack {
             secret,
             config,
             reload,
+            source,
+            follow,
             clocks,
             folder,
             broker: tokio::spawn(broker.run(shutdown.clone())),
@@ -229,6 +233,37 @@ impl Stack {
         if ask {
             self.reload.now();
         }
+        Ok(())
+    }
+
+    /// Ends the broker, in good order or at once as if it were killed, and starts it again by the same
+    /// configuration.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    ///
+    /// # Panics
+    /// If it panicked.
+    pub async fn restart_broker(&mut self, in_order: bool) -> Result<(), StackError> {
+        if in_order {
+            self.shutdown.advance();
+            (&mut self.broker).await.expect("the broker does not panic")?;
+        } else {
+            self.broker.abort();
+            // It was cut off: there is nothing to learn of how it ended.
+            let _ = (&mut self.broker).await;
+        }
+        let config = Config::read(&self.config, &self.source.environment)?;
+        let broker = Broker::bind(config, self.clocks.broker.clone()).await?;
+        let broker = match self.follow {
+            true => broker.following(self.source.clone(), self.reload.clone()),
+            false => broker,
+        };
+        self.broker_addr = broker.local_addr();
+        self.broker_url = format!("http://{}", self.broker_addr);
+        self.metrics_addr = broker.metrics_addr().unwrap_or(self.broker_addr);
+        self.shutdown = Shutdown::default();
+        self.broker = tokio::spawn(broker.run(self.shutdown.clone()));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Source},
     http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
+    ledger::{self, Ledger},
     lifecycle::{Drained, Shutdown},
     relay::{self, Relay},
     reload::{self, Asked, Reload},
@@ -56,6 +57,9 @@ pub enum Failed {
     /// The relay's keys cannot be made.
     #[error("relay.state: the keys cannot be written: {0}; the folder must be the broker's own")]
     Keys(io::Error),
+    /// The relay's ledger cannot be read or written.
+    #[error("relay.state: the ledger of tasks cannot be opened: {0}; the folder must be the broker's own")]
+    Ledger(io::Error),
     /// No HTTP client can be built.
     #[error(
         "cannot make an HTTPS client: {0}; are the root certificates installed (package ca-certificates)?"
@@ -111,8 +115,19 @@ impl Broker {
             metrics: IssueMetrics::register(&mut registry),
         };
         let issue = Arc::new(issue);
+        let ledger = match &config.relay {
+            Some(relay) => {
+                let place = ledger::Place { state: relay.state.clone(), keep_days: relay.keep_days };
+                let opened = Ledger::open(&place, &request_ids.instance(), &clock, &mut registry);
+                Some(opened.map_err(Failed::Ledger)?)
+            }
+            None => None,
+        };
+        let (ledger, known) = ledger.unzip();
+        let relay = Relay::new(issue.clone(), relay::Metrics::register(&mut registry), ledger)?;
+        relay.restore(known.unwrap_or_default());
         let doors = Doors {
-            relay: Arc::new(Relay::new(issue.clone(), relay::Metrics::register(&mut registry))?),
+            relay: Arc::new(relay),
             issue,
             bounds: config.bounds,
             readiness: Readiness::default(),
@@ -196,6 +211,9 @@ impl Broker {
         while tasks.join_next().await.is_some() {}
         let drained = shutdown.drain(&connections, bounds.drain_time, &self.clock).await;
         drop(upkeep);
+        if self.clock.timeout(AUDIT_TIME, relay.flush()).await.is_err() {
+            tracing::error!("the ledger of tasks could not be written to its end");
+        }
         // What was decided is recorded before the process may end, unless nobody takes the records.
         let writer = self.writer;
         let closing = tokio::task::spawn_blocking(|| writer.close());

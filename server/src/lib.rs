@@ -15,6 +15,7 @@ pub mod identity;
 pub mod issue;
 pub mod jwt;
 pub mod keyring;
+pub mod ledger;
 pub mod lifecycle;
 pub mod net;
 pub mod policy;

@@ -12,7 +12,7 @@ use valet_clock::SharedClock;
 use valet_pacing::Quota;
 
 use crate::{
-    admission::{self, LimitReached, Limits, Now, Subjects},
+    admission::{self, Limits, Subjects},
     config::{self, Config, Playground, Seats, Tls},
     identity::{self, Caller, Subject},
     keyring::Keyring,
@@ -221,17 +221,15 @@ impl Site {
 }
 
 impl Entry {
-    /// Takes a submit at the relay from the rate of its app, and of its subject.
-    ///
-    /// # Errors
-    /// The limit that is reached.
-    pub fn admit_submit(
-        &self,
-        subjects: &Subjects,
-        subject: Option<&Subject>,
-        now: Now,
-    ) -> Result<(), LimitReached> {
-        admission::admit_submit(&self.app, subject, &self.policy.quotas(), (&self.limits, subjects), now)
+    /// What the app and its `subject` may do at the relay.
+    #[must_use]
+    pub fn allowance<'a>(
+        &'a self,
+        subject: Option<&'a Subject>,
+        subjects: &'a Subjects,
+    ) -> admission::Allowance<'a> {
+        let quotas = self.policy.quotas();
+        admission::Allowance { app: &self.app, subject, quotas, limits: &self.limits, subjects }
     }
 
     fn new(app: &config::App, account: Arc<str>, now: Instant) -> Self {

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("admission", &["config", "identity", "policy"]),
     ("token", &["config", "policy", "secret"]),
     ("audit", &["config", "request_id"]),
+    ("ledger", &[]),
     ("telemetry", &["audit"]),
     ("site", &["admission", "config", "identity", "keyring", "policy", "token"]),
     (
@@ -48,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "identity",
             "issue",
             "keyring",
+            "ledger",
             "net",
             "policy",
             "relay_token",

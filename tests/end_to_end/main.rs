@@ -37,6 +37,8 @@ mod hostile_apps;
 mod issuer_keys;
 /// Upstream keys: quarantine, probes, throttling, the next one.
 mod keys;
+/// What the relay remembers beyond its process, and what of it counts against quotas.
+mod ledger;
 /// How much apps, subjects and addresses may ask for.
 mod limits;
 /// What is counted.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-const DAY: u64 = 24 * 60 * 60;
+pub(super) const DAY: u64 = 24 * 60 * 60;
 
 /// The permits used today: the day's number in the upper half, their count in the lower.
 #[derive(Debug, Default)]
@@ -20,9 +20,13 @@ impl Daily {
             let used = used.max(today);
             ((used & u64::from(u32::MAX)) < u64::from(most)).then_some(used + 1)
         };
-        let until_next = || Duration::from_secs((unix.as_secs() / DAY + 1) * DAY).saturating_sub(unix);
-        self.0.fetch_update(Relaxed, Relaxed, take).map(|_| ()).map_err(|_| until_next())
+        self.0.fetch_update(Relaxed, Relaxed, take).map(|_| ()).map_err(|_| until_next(unix))
     }
+}
+
+/// How long it is until the next day.
+pub(super) fn until_next(unix: Duration) -> Duration {
+    Duration::from_secs((unix.as_secs() / DAY + 1) * DAY).saturating_sub(unix)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Grant → Admitted: takes from the limits of the app and of its subject. Also the gate that holds up an
 //! address whose requests prove nobody.
 
+mod audio;
 mod daily;
 mod gate;
 
@@ -12,8 +13,8 @@ use std::{
 use moka::{policy::EvictionPolicy, sync::Cache};
 use valet_pacing::RateBudget;
 
-use self::daily::Daily;
 pub use self::gate::Gate;
+use self::{audio::Audio, daily::Daily};
 use crate::{
     config::Quotas,
     identity::Subject,
@@ -29,13 +30,16 @@ const SUBJECTS: u64 = 100_000;
 pub struct Limits {
     rate: RateBudget,
     day: Daily,
+    tasks: Daily,
+    audio: Audio,
 }
 
 impl Limits {
     /// Nothing used yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { rate: RateBudget::new(now), day: Daily::default() }
+        let (day, tasks, audio) = (Daily::default(), Daily::default(), Audio::default());
+        Self { rate: RateBudget::new(now), day, tasks, audio }
     }
 }
 
@@ -99,22 +103,72 @@ pub fn admit<'s>(
     Ok(Admitted(grant))
 }
 
-/// Takes a submit at the relay from the rates of its subject and its app: a submit asks for as much as a token
-/// does, and for work besides.
-///
-/// # Errors
-/// The limit that was reached.
-pub fn admit_submit(
-    app: &Arc<str>,
-    subject: Option<&Subject>,
-    quotas: &Quotas,
-    (limits, subjects): (&Limits, &Subjects),
-    now: Now,
-) -> Result<(), LimitReached> {
-    if let (Some(subject), Some(rate)) = (subject, quotas.subject_rate) {
-        taken("subject_rate", subjects.of(app, subject, now.instant).rate.take(now.instant, rate))?;
+/// What an app and its subject may do at the relay, and what they have used of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance<'a> {
+    /// The app.
+    pub app: &'a Arc<str>,
+    /// Its end user.
+    pub subject: Option<&'a Subject>,
+    /// What they may use.
+    pub quotas: &'a Quotas,
+    /// What the app has used.
+    pub limits: &'a Limits,
+    /// What subjects have used.
+    pub subjects: &'a Subjects,
+}
+
+impl Allowance<'_> {
+    /// Takes a submit at the relay from the rates: it asks for as much as a token does, and for work besides.
+    ///
+    /// # Errors
+    /// The limit that was reached.
+    pub fn admit(&self, now: Now) -> Result<(), LimitReached> {
+        if let (Some(subject), Some(rate)) = (self.of_subject(now), self.quotas.subject_rate) {
+            taken("subject_rate", subject.rate.take(now.instant, rate))?;
+        }
+        taken("rate", self.limits.rate.take(now.instant, self.quotas.rate))
     }
-    taken("rate", limits.rate.take(now.instant, quotas.rate))
+
+    /// Takes a task from the quotas of the day, and sets `seconds` of audio aside for it; all or nothing but for the
+    /// count of tasks.
+    ///
+    /// # Errors
+    /// The quota that is used up.
+    pub fn reserve(&self, seconds: u64, now: Now) -> Result<(), LimitReached> {
+        let (quotas, unix) = (self.quotas, now.unix);
+        let subject = self.of_subject(now);
+        if let Some(subject) = &subject {
+            let most = quotas.subject_tasks_per_day.unwrap_or(u32::MAX);
+            taken("subject_tasks_per_day", subject.tasks.take(unix, most))?;
+            let most = quotas.subject_audio_seconds_per_day.unwrap_or(u64::MAX);
+            taken("subject_audio_seconds_per_day", subject.audio.reserve(unix, seconds, most))?;
+        }
+        let of_app = || {
+            taken("tasks_per_day", self.limits.tasks.take(unix, quotas.tasks_per_day.unwrap_or(u32::MAX)))?;
+            let most = quotas.audio_seconds_per_day.unwrap_or(u64::MAX);
+            taken("audio_seconds_per_day", self.limits.audio.reserve(unix, seconds, most))
+        };
+        let reserved = of_app();
+        if let (Err(_), Some(subject)) = (&reserved, subject) {
+            subject.audio.settle(unix, seconds, 0);
+        }
+        reserved
+    }
+
+    /// Has the seconds that a task used in place of those set aside when it was `submitted`.
+    pub fn settle(&self, submitted: Duration, reserved: u64, used: u64, now: Now) {
+        self.limits.audio.settle(submitted, reserved, used);
+        if let Some(subject) = self.of_subject(now) {
+            subject.audio.settle(submitted, reserved, used);
+        }
+    }
+
+    /// Nothing is kept of subjects that no limit is for.
+    fn of_subject(&self, now: Now) -> Option<Arc<Limits>> {
+        let subject = self.subject.filter(|_| self.quotas.limit_subjects())?;
+        Some(self.subjects.of(self.app, subject, now.instant))
+    }
 }
 
 fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), LimitReached> {

@@ -7,6 +7,7 @@ mod check;
 mod doctor;
 mod healthcheck;
 mod serve;
+mod usage;
 
 use std::{io::Write, process::ExitCode};
 
@@ -41,6 +42,7 @@ enum Command {
     /// Check audit trails.
     #[command(subcommand)]
     Audit(audit::Audit),
+    Usage(usage::Report),
     /// Print the catalogue of errors, as Markdown.
     Errors,
     /// Print the OpenAPI document, as a broker serves it at /openapi.json.
@@ -61,6 +63,7 @@ impl Arguments {
             Command::Doctor(doctor) => doctor.run(),
             Command::App(app) => app.run(),
             Command::Audit(audit) => audit.run(),
+            Command::Usage(report) => report.run(),
             Command::Errors => print(http::catalogue_markdown().as_bytes()),
             Command::Openapi => print(&http::document("")),
         };

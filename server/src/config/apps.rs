@@ -13,6 +13,9 @@ use super::{
 };
 use crate::secret::SecretHash;
 
+/// A recording has twelve hours at most (*Fun-ASR recording*).
+const LONGEST_FILE: u32 = 12 * 3600;
+
 /// An app as it was read; `None` if one of its parts has a mistake.
 pub(super) struct ReadApp {
     id: String,
@@ -68,7 +71,7 @@ fn one(id: String, mut fields: Fields<'_>, upstreams: &[Read], classes: &[Lifeti
     let sharing = fields.choice("sharing", &[("app", Sharing::App), ("none", Sharing::None)]);
     let may_name_subject = fields.boolean("may_name_subject").unwrap_or(false);
     let origins = origins(&mut fields);
-    let quotas = quotas(&mut fields, may_name_subject || !subject_tokens.is_empty());
+    let quotas = quotas(&mut fields, may_name_subject || !subject_tokens.is_empty(), mode == Mode::Relay);
     let mints = quota(fields.table("mints"), "per_minute", 60, (60, 20));
     fields.finish();
     let app = id_fits.then(|| {
@@ -162,7 +165,7 @@ fn origins(fields: &mut Fields<'_>) -> Vec<String> {
     listed.into_iter().map(|(_, text)| text).collect()
 }
 
-fn quotas(fields: &mut Fields<'_>, has_subjects: bool) -> Quotas {
+fn quotas(fields: &mut Fields<'_>, has_subjects: bool, is_relay: bool) -> Quotas {
     let a_day = 1..=1_000_000_000;
     let quotas = Quotas {
         rate: quota(fields.table("rate"), "per_second", 1, (50, 100)),
@@ -170,11 +173,44 @@ fn quotas(fields: &mut Fields<'_>, has_subjects: bool) -> Quotas {
         subject_rate: fields
             .optional_table("subject_rate")
             .map(|table| quota(table, "per_second", 1, (1, 10))),
-        subject_tokens_per_day: fields.integer("subject_tokens_per_day", a_day),
+        subject_tokens_per_day: fields.integer("subject_tokens_per_day", a_day.clone()),
+        tasks_per_day: fields.integer("tasks_per_day", a_day.clone()),
+        subject_tasks_per_day: fields.integer("subject_tasks_per_day", a_day.clone()),
+        audio_seconds_per_day: fields.integer("audio_seconds_per_day", a_day.clone()).map(u64::from),
+        subject_audio_seconds_per_day: fields.integer("subject_audio_seconds_per_day", a_day).map(u64::from),
+        seconds_per_file: fields.integer("seconds_per_file", 1..=LONGEST_FILE).unwrap_or(LONGEST_FILE).into(),
     };
+    for (limit, seconds) in [
+        ("audio_seconds_per_day", quotas.audio_seconds_per_day),
+        ("subject_audio_seconds_per_day", quotas.subject_audio_seconds_per_day),
+    ] {
+        if seconds.is_some_and(|seconds| seconds < quotas.seconds_per_file) {
+            let message = format!(
+                "allows not one recording: seconds_per_file, {} s, is set aside for each; say how long the app's \
+                 recordings are at most",
+                quotas.seconds_per_file
+            );
+            fields.mistake(limit, message);
+        }
+    }
+    for (limit, is_set) in [
+        ("tasks_per_day", quotas.tasks_per_day.is_some()),
+        ("subject_tasks_per_day", quotas.subject_tasks_per_day.is_some()),
+        ("audio_seconds_per_day", quotas.audio_seconds_per_day.is_some()),
+        ("subject_audio_seconds_per_day", quotas.subject_audio_seconds_per_day.is_some()),
+    ] {
+        if is_set && !is_relay {
+            fields.mistake(
+                limit,
+                "limits nothing: only what goes through the relay is counted; mode = \"relay\"",
+            );
+        }
+    }
     for (limit, is_set) in [
         ("subject_rate", quotas.subject_rate.is_some()),
         ("subject_tokens_per_day", quotas.subject_tokens_per_day.is_some()),
+        ("subject_tasks_per_day", quotas.subject_tasks_per_day.is_some()),
+        ("subject_audio_seconds_per_day", quotas.subject_audio_seconds_per_day.is_some()),
     ] {
         if is_set && !has_subjects {
             fields.mistake(

@@ -155,6 +155,17 @@ impl<'m> Fields<'m> {
         }
     }
 
+    pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.take(name)?;
+        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (low, high) = range.into_inner();
+            self.mistake(name, format!("must be a number from {low} to {high}"));
+        }
+        number
+    }
+
     pub(super) fn integers(&mut self, name: &'static str, range: &RangeInclusive<u32>) -> Option<Vec<u32>> {
         let value = self.take(name)?;
         let numbers: Option<Vec<u32>> = value.as_array().and_then(|items| {

@@ -183,6 +183,19 @@ pub struct Relay {
     pub private_hosts: bool,
     /// How many requests may wait for a task's status to change.
     pub seats: Seats,
+    /// How many days the ledger of tasks is kept.
+    pub keep_days: u32,
+    /// What a second of audio costs.
+    pub price: Price,
+}
+
+/// What a second of audio costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Price {
+    /// For a second.
+    pub per_second: f64,
+    /// Of which currency, as `USD`.
+    pub currency: String,
 }
 
 /// How many requests may wait at once.
@@ -297,13 +310,32 @@ pub struct Quotas {
     pub subject_rate: Option<Quota>,
     /// The most tokens each of its subjects may ask for in a day of UTC.
     pub subject_tokens_per_day: Option<u32>,
+    /// The most tasks the app may submit at the relay in a day of UTC.
+    pub tasks_per_day: Option<u32>,
+    /// The most tasks each of its subjects may submit.
+    pub subject_tasks_per_day: Option<u32>,
+    /// The most seconds of audio the app may have transcribed in a day of UTC.
+    pub audio_seconds_per_day: Option<u64>,
+    /// The most seconds each of its subjects may.
+    pub subject_audio_seconds_per_day: Option<u64>,
+    /// The most seconds that a recording is taken to have: so much is set aside until its task has ended.
+    pub seconds_per_file: u64,
 }
 
 impl Quotas {
+    /// Whether audio is limited at all.
+    #[must_use]
+    pub fn limit_audio(&self) -> bool {
+        self.audio_seconds_per_day.is_some() || self.subject_audio_seconds_per_day.is_some()
+    }
+
     /// Whether there is a limit for each subject.
     #[must_use]
     pub fn limit_subjects(&self) -> bool {
-        self.subject_rate.is_some() || self.subject_tokens_per_day.is_some()
+        self.subject_rate.is_some()
+            || self.subject_tokens_per_day.is_some()
+            || self.subject_tasks_per_day.is_some()
+            || self.subject_audio_seconds_per_day.is_some()
     }
 }
 
@@ -431,11 +463,13 @@ impl Config {
     /// listeners, and of what is made once for the process.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let state = |config: &Self| config.relay.as_ref().map(|relay| relay.state.clone());
         let settings = [
             ("listen", self.listen == next.listen),
             ("metrics_listen", self.metrics_listen == next.metrics_listen),
             ("tls", self.tls.is_some() == next.tls.is_some()),
             ("bounds", self.bounds == next.bounds),
+            ("relay.state", state(self) == state(next)),
             ("tokens.max_cached", self.max_cached_tokens == next.max_cached_tokens),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

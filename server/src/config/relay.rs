@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, path::PathBuf, sync::Arc};
 
-use super::{Relay, Scope, Seats, fields::Fields};
+use super::{Price, Relay, Scope, Seats, fields::Fields};
 use crate::keyring::{self, Keyring};
 
 /// The models of Fun-ASR for recordings (*Fun-ASR recording*).
@@ -18,8 +18,21 @@ pub(super) fn read(mut fields: Fields<'_>) -> Option<Relay> {
     let keys = state.as_deref().and_then(|folder| keys(&fields, folder));
     let private_hosts = fields.boolean("private_hosts").unwrap_or(false);
     let seats = seats(fields.table("waiting"));
+    let keep_days = fields.integer("keep_days", 2..=3650).unwrap_or(90);
+    let price = price(fields.table("price"));
     fields.finish();
-    Some(Relay { state: state?, keys, private_hosts, seats })
+    Some(Relay { state: state?, keys, private_hosts, seats, keep_days, price })
+}
+
+/// The vendor's price outside of mainland China, unless the operator knows better (*Fun-ASR recording*).
+fn price(mut fields: Fields<'_>) -> Price {
+    let per_second = fields.number("per_second", 0.0..=1000.0).unwrap_or(0.000_035);
+    let currency = fields.string("currency").unwrap_or_else(|| "USD".to_owned());
+    if currency.len() > 8 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        fields.mistake("currency", "must be a code of capital letters, as \"USD\"");
+    }
+    fields.finish();
+    Price { per_second, currency }
 }
 
 fn seats(mut fields: Fields<'_>) -> Seats {

@@ -352,8 +352,8 @@ impl Policy {
 
     /// How much the app and its subjects may ask for.
     #[must_use]
-    pub fn quotas(&self) -> Quotas {
-        self.quotas
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// How many classes of lifetime the app may have.

@@ -15,6 +15,13 @@ pub struct Metrics {
     pub(super) tasks: Family<OfUpstream, Gauge>,
     /// Calls that the poller made.
     pub(super) polls: Family<Poll, Counter>,
+    /// Seconds of audio of tasks that have ended, as the upstream bills them.
+    pub(super) audio_seconds: Family<OfApp, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct OfApp {
+    pub(super) app: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -41,6 +48,9 @@ impl Metrics {
         registry.register("relay_tasks", help, tasks.clone());
         let help = "Queries and pages of lists that the relay asked an upstream for";
         registry.register("relay_polls", help, polls.clone());
-        Self { waiting, tasks, polls }
+        let audio_seconds = Family::default();
+        let help = "Seconds of audio that the upstream bills, of tasks that have ended, by app";
+        registry.register("relay_audio_seconds", help, audio_seconds.clone());
+        Self { waiting, tasks, polls, audio_seconds }
     }
 }

@@ -1,6 +1,7 @@
 //! The relay: the upstream's task calls, for callers who see their own tasks alone. Stands beside
 //! [`issue`](crate::issue), and like it is free of HTTP's ways of asking and answering.
 
+mod books;
 mod file_url;
 mod handle;
 mod metrics;
@@ -31,10 +32,12 @@ use self::{
     wait::Waiting,
 };
 use crate::{
+    admission::Now,
     audit::{Record, Work},
     config::Mode,
     identity::{Credential, Look, Reach, Unidentified},
     issue::{Arrival, Issue, Refusal, end_user},
+    ledger::Ledger,
     policy::{Permit, UpstreamUse},
     relay_token::Claims,
     site::{Entry, Site},
@@ -51,6 +54,8 @@ pub struct Relay {
     poller: Poller,
     waiting: Waiting,
     metrics: Metrics,
+    /// What is written down; nothing, if there is no app of the relay.
+    ledger: Option<Ledger>,
     stopping: CancellationToken,
 }
 
@@ -145,7 +150,7 @@ impl Relay {
     ///
     /// # Errors
     /// If no HTTP client can be built.
-    pub fn new(issue: Arc<Issue>, metrics: Metrics) -> Result<Self, reqwest::Error> {
+    pub fn new(issue: Arc<Issue>, metrics: Metrics, ledger: Option<Ledger>) -> Result<Self, reqwest::Error> {
         Ok(Self {
             issue,
             http: Http::new()?,
@@ -154,8 +159,20 @@ impl Relay {
             poller: Poller::default(),
             waiting: Waiting::default(),
             metrics,
+            ledger,
             stopping: CancellationToken::new(),
         })
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: self.issue.clock.now(), unix: self.issue.clock.unix() }
+    }
+
+    /// Has all that was written down on disk.
+    pub async fn flush(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.flush().await;
+        }
     }
 
     /// Lets nobody wait any longer: everyone is told how far it is, and no more.

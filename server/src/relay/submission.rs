@@ -71,6 +71,14 @@ impl Submission {
         Submitted { model: &self.model, hosts, vocabulary: self.parameters.vocabulary_id.as_deref() }
     }
 
+    /// The most seconds of audio that it may be of, if a recording has at most so many: each channel is billed
+    /// (*Fun-ASR recording*).
+    pub(super) fn most_seconds(&self, of_a_file: u64) -> u64 {
+        let channels = self.parameters.channel_id.as_ref().map_or(1, Vec::len);
+        let tracks = self.input.file_urls.len().saturating_mul(channels);
+        of_a_file.saturating_mul(u64::try_from(tracks).unwrap_or(u64::MAX))
+    }
+
     /// The body that goes upstream; `parameters` is there even if it is empty (*Fun-ASR recording*).
     pub(super) fn body(&self) -> Value {
         json!({ "model": self.model, "input": self.input, "parameters": self.parameters })

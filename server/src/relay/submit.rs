@@ -19,7 +19,6 @@ use super::{
     upstream::Call,
 };
 use crate::{
-    admission,
     issue::{Arrival, Unreadable},
     relay_token::Claims,
     site::Site,
@@ -27,7 +26,7 @@ use crate::{
 };
 
 /// How long a submit is known by its `Idempotency-Key`.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// The most submits that are known at once; beyond it the broker takes none with a key.
 const MOST: usize = 100_000;
 
@@ -75,9 +74,7 @@ impl Relay {
         let (submission, hosts) = Submission::read(&ask.body, private)?;
         noted.urls = u32::try_from(hosts.len()).ok();
         asker.entry.policy.permit(asker.claims.as_ref(), submission.submitted(&hosts))?;
-        let owner = &asker.owner;
-        let now = admission::Now { instant: self.issue.clock.now(), unix: self.issue.clock.unix() };
-        asker.entry.admit_submit(&self.issue.subjects, owner.subject.as_ref(), now)?;
+        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now())?;
         let body = sha256(submission.body().to_string().as_bytes());
         let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
         let mut outcome = match joined {
@@ -85,9 +82,10 @@ impl Relay {
             Joined::First { id, tell } => {
                 let outcome = tell.subscribe();
                 let (relay, owner, claims) = (self.clone(), asker.owner.clone(), asker.claims.clone());
+                let under = ask.key.is_some().then_some((id, body));
                 tokio::spawn(async move {
-                    let outcome =
-                        relay.submit_once(&site, &owner, claims.as_ref(), &submission, &hosts).await;
+                    let whose = (&owner, claims.as_ref());
+                    let outcome = relay.submit_once(&site, whose, (&submission, &hosts), under).await;
                     relay.submits.ended(&id, &outcome);
                     tell.send_replace(Some(outcome));
                 });
@@ -101,36 +99,58 @@ impl Relay {
         Ok(Document(json!({ "output": { "task_status": "PENDING", "task_id": handle } })))
     }
 
+    /// Submits a task. What is `under` a key is known by it: its name, and that of its body.
     async fn submit_once(
         &self,
         site: &Site,
-        owner: &Owner,
-        claims: Option<&Claims>,
-        submission: &Submission,
-        hosts: &[String],
+        (owner, claims): (&Owner, Option<&Claims>),
+        (submission, hosts): (&Submission, &[String]),
+        under: Option<([u8; 32], [u8; 32])>,
     ) -> Outcome {
         let entry = site.find_entry(&owner.app).ok_or(Refused::OutcomeUnknown)?;
         let permit = entry.policy.permit(claims, submission.submitted(hosts))?;
-        let body = submission.body();
-        let path = "/services/audio/asr/transcription";
-        let reply =
-            self.call(site, entry, permit, Call { method: &Method::POST, path, body: Some(&body) }).await?;
-        let id = reply.body["output"]["task_id"].as_str().filter(|id| is_task_id(id));
-        // A success without a task is a task that nobody can ask for.
-        let id = id.ok_or(Refused::OutcomeUnknown)?;
-        let now = self.issue.clock.unix();
-        let key = TaskKey { account: entry.account.to_string(), id: id.to_owned(), submitted: now.as_secs() };
+        let (quotas, began) = (entry.policy.quotas(), self.now());
+        let seconds = if quotas.limit_audio() { submission.most_seconds(quotas.seconds_per_file) } else { 0 };
+        entry.allowance(owner.subject.as_ref(), &self.issue.subjects).reserve(seconds, began)?;
+        let outcome = async {
+            if let Some((submit, body)) = under {
+                self.intend(submit, body).await?;
+            }
+            let (body, path) = (submission.body(), "/services/audio/asr/transcription");
+            let call = Call { method: &Method::POST, path, body: Some(&body) };
+            let reply = self.call(site, entry, permit, call).await?;
+            // A success without a task is a task that nobody can ask for.
+            let id = reply.body["output"]["task_id"].as_str().filter(|id| is_task_id(id));
+            id.map(str::to_owned).ok_or(Refused::OutcomeUnknown)
+        };
+        let id = match outcome.await {
+            Ok(id) => id,
+            Err(refused) => {
+                // What may have arrived may have been billed.
+                if !matches!(refused, Refused::OutcomeUnknown) {
+                    self.settle(owner, began.unix, seconds, 0);
+                    if let Some((submit, _)) = under {
+                        self.withdrawn(submit);
+                    }
+                }
+                return Err(refused);
+            }
+        };
+        let now = began.unix;
+        let key = TaskKey { account: entry.account.to_string(), id: id.clone(), submitted: now.as_secs() };
         let keys = site.keyring().ok_or_else(|| Failure::of(Kind::Superseded))?;
         let handle = key.seal(keys, &owner.bytes(), now);
         let order = Order {
             model: submission.model.clone(),
             urls: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
-            reserved: 0,
+            reserved: seconds,
         };
         let upstream = site.upstreams[entry.upstream].config().name.clone();
         let task = Task::new(owner.clone(), key, handle.clone(), upstream, Some(order), "PENDING");
-        self.keep(task.submitted());
-        Ok((handle, id.to_owned()))
+        let task = task.submitted();
+        self.submitted(&task, under.map(|(submit, _)| submit)).await;
+        self.keep(task);
+        Ok((handle, id))
     }
 }
 
@@ -174,6 +194,12 @@ impl Submits {
                 Ok(Joined::First { id, tell })
             }
         }
+    }
+
+    /// Knows a submit again of which an earlier process told.
+    pub(super) fn know(&self, id: [u8; 32], body: [u8; 32], until: Duration, outcome: Outcome) {
+        let (_, outcome) = watch::channel(Some(outcome));
+        self.lock().insert(id, Submit { outcome, body, until: Some(until) });
     }
 
     /// Forgets what nobody can ask for again, and what was refused: asked again, it is tried again. What may have

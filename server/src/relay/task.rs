@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -28,6 +28,7 @@ pub(super) struct Task {
     pub(super) order: Option<Order>,
     known: Mutex<Known>,
     watchers: AtomicU32,
+    settled: AtomicBool,
     /// Told when somebody has looked at it, and when its status has changed.
     pub(super) looked: Notify,
 }
@@ -86,6 +87,7 @@ impl Task {
             order,
             known: Mutex::new(known),
             watchers: AtomicU32::new(0),
+            settled: AtomicBool::new(false),
             looked: Notify::new(),
         }
     }
@@ -141,6 +143,11 @@ impl Task {
     pub(super) fn fail(&self, trouble: Refused) {
         self.lock().trouble = Some(trouble);
         self.looked.notify_waiters();
+    }
+
+    /// Takes what it used as settled; tells whether it was already.
+    pub(super) fn settle_once(&self) -> bool {
+        self.settled.swap(true, Relaxed)
     }
 
     /// Somebody asks about it, and perhaps will again.

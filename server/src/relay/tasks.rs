@@ -143,7 +143,7 @@ impl Relay {
 
     /// Has the upstream asked how far a task is, unless that is known well enough. What was known is told if
     /// nobody can ask right now.
-    pub(super) async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Result<(), Refused> {
+    pub(super) async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Arc<Task>) -> Result<(), Refused> {
         let (clock, known) = (&self.issue.clock, task.known());
         let now = clock.now();
         let is_fresh = known.at.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
@@ -155,6 +155,10 @@ impl Relay {
         let looked = task.looked.notified();
         tokio::pin!(looked);
         looked.as_mut().enable();
+        if known.is_final() {
+            // It ended before the broker started: nobody follows it any more.
+            self.poller.follow_again(task, now);
+        }
         let may_ask = asker.upstream(site).query_wait(now).is_zero();
         if !(self.poller.hurry(task, now) && may_ask) && is_known {
             return Ok(());

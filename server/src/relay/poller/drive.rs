@@ -170,8 +170,12 @@ impl Relay {
                 if status(&document) == "UNKNOWN" && age < SETTLING {
                     return Looked::Failed { retry_after: None };
                 }
+                let has_ended = is_final(status(&document));
+                if has_ended {
+                    self.ended(task, &document);
+                }
                 task.learn(&document, now);
-                if is_final(status(&document)) { Looked::Ended } else { Looked::Unfinished { sent } }
+                if has_ended { Looked::Ended } else { Looked::Unfinished { sent } }
             }
             Err(refused) => {
                 tracing::debug!(task = task.key.id, error = ?refused, "a task could not be looked at");

@@ -38,9 +38,17 @@ impl Poller {
     /// Follows a task to its end.
     pub(super) fn follow(&self, task: Arc<Task>, now: Instant, unix: Duration) {
         let age = unix.saturating_sub(Duration::from_secs(task.key.submitted));
-        if task.known().is_final() && task.known().document.is_some() || age > LIFE {
-            return;
+        if age <= LIFE {
+            self.add(task, age, now);
         }
+    }
+
+    /// Has a task looked at once more that has ended: its results are asked for.
+    pub(super) fn follow_again(&self, task: &Arc<Task>, now: Instant) {
+        self.add(task.clone(), Duration::ZERO, now);
+    }
+
+    fn add(&self, task: Arc<Task>, age: Duration, now: Instant) {
         let line = self.line(&task.upstream);
         line.lock().add(task, age, now);
         line.changed.notify_one();

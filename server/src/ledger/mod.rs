@@ -1,0 +1,97 @@
+//! The ledger: what the relay must remember beyond its process. Which tasks were submitted for whom, how they ended
+//! and what they used, and which submits must not be sent twice. Knows no upstream and no request.
+
+mod entry;
+mod files;
+mod usage;
+mod writer;
+
+use std::{io, path::PathBuf, sync::mpsc, thread, time::Duration};
+
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use tokio::sync::oneshot;
+use valet_clock::SharedClock;
+
+use self::writer::{Order, Writing};
+pub use self::{
+    entry::{Ended, Entry, Intent, Submitted, Who},
+    usage::{Grouping, Row, Usage},
+};
+
+/// How far back a start has to read: tasks and submits are known for a day.
+const KNOWN: Duration = Duration::from_secs(24 * 3600);
+/// Lines that wait to be written; beyond it a line is lost, which is counted as a failure.
+const CAPACITY: usize = 65_536;
+
+/// Where the ledger is, and for how long it is kept.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder of the broker's state.
+    pub state: PathBuf,
+    /// How many days are kept.
+    pub keep_days: u32,
+}
+
+/// The ledger, open for writing.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    orders: mpsc::SyncSender<Order>,
+    failing: Gauge,
+}
+
+impl Ledger {
+    /// Opens the ledger of a folder and reads what it knows of the last day. `instance` names this start of the
+    /// broker: several may write into one folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written.
+    pub fn open(
+        place: &Place,
+        instance: &str,
+        clock: &SharedClock,
+        registry: &mut Registry,
+    ) -> io::Result<(Self, Vec<Entry>)> {
+        let (folder, now) = (files::folder(&place.state)?, clock.unix());
+        let mut known = Vec::new();
+        for path in files::between(&folder, files::day(now.saturating_sub(KNOWN)), files::day(now))? {
+            let (entries, unread) = files::read(&path)?;
+            if unread > 0 {
+                tracing::warn!(file = %path.display(), lines = unread, "lines of the ledger cannot be read");
+            }
+            known.extend(entries);
+        }
+        let failing = Gauge::default();
+        let help = "Whether the relay's ledger of tasks cannot be written";
+        registry.register("ledger_failing", help, failing.clone());
+        let (orders, taken) = mpsc::sync_channel(CAPACITY);
+        let writing = Writing::open(folder, place.keep_days, instance, clock.clone(), failing.clone())?;
+        thread::Builder::new().name("ledger".into()).spawn(move || writing.run(&taken))?;
+        Ok((Self { orders, failing }, known))
+    }
+
+    /// Writes a line down; never waits for the disk.
+    pub fn append(&self, entry: Entry) {
+        if self.orders.try_send(Order { entry: Some(entry), done: None }).is_err() {
+            tracing::error!("a line of the ledger is lost: what it is written to does not keep up");
+            self.failing.set(1);
+        }
+    }
+
+    /// Writes a line down, and returns once it is on disk; tells whether it is.
+    pub async fn append_durably(&self, entry: Entry) -> bool {
+        self.order(Some(entry)).await
+    }
+
+    /// Returns once all that was written down so far is on disk; tells whether it is.
+    pub async fn flush(&self) -> bool {
+        self.order(None).await
+    }
+
+    async fn order(&self, entry: Option<Entry>) -> bool {
+        let (done, told) = oneshot::channel();
+        self.orders.try_send(Order { entry, done: Some(done) }).is_ok() && told.await.unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

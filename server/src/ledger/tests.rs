@@ -1,0 +1,127 @@
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use valet_clock::ManualClock;
+
+use super::*;
+
+fn who(app: &str, subject: Option<&str>) -> Who {
+    Who { app: app.into(), subject: subject.map(Into::into), issuer: None }
+}
+
+fn submitted(task: &str, who: Who, time: Duration) -> Entry {
+    Entry::Submitted(Submitted {
+        time: time.as_secs(),
+        who,
+        account: "acme".into(),
+        upstream: "beijing".into(),
+        task: task.into(),
+        handle: "handle".into(),
+        model: "fun-asr".into(),
+        urls: 2,
+        reserved: 60,
+        submit: None,
+    })
+}
+
+fn ended(task: &str, who: Who, submitted: Duration, seconds: u64, status: &str) -> Entry {
+    Entry::Ended(Ended {
+        time: submitted.as_secs() + 30,
+        submitted: submitted.as_secs(),
+        who,
+        account: "acme".into(),
+        task: task.into(),
+        model: "fun-asr".into(),
+        urls: 2,
+        status: status.into(),
+        seconds,
+    })
+}
+
+fn open(folder: &TempDir, clock: &SharedClock, instance: &str) -> (Ledger, Vec<Entry>) {
+    let place = Place { state: folder.path().to_owned(), keep_days: 2 };
+    Ledger::open(&place, instance, clock, &mut Registry::default()).unwrap()
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn what_was_written_is_known_to_the_next_start_for_a_day() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let (ledger, known) = open(&folder, &clock, "a");
+    assert_eq!(known, []);
+    let first = submitted("1", who("acme", Some("alice")), clock.unix());
+    assert!(ledger.append_durably(first.clone()).await);
+    let last = ended("1", who("acme", Some("alice")), clock.unix(), 9, "SUCCEEDED");
+    ledger.append(last.clone());
+    assert!(ledger.flush().await);
+    let (_, known) = open(&folder, &clock, "b");
+    assert_eq!(known, [first.clone(), last.clone()]);
+    manual.advance(DAY);
+    assert_eq!(open(&folder, &clock, "c").1, [first, last], "yesterday's");
+    manual.advance(DAY);
+    assert_eq!(open(&folder, &clock, "d").1, []);
+}
+
+#[tokio::test]
+async fn a_torn_line_hides_nothing_before_or_after_it() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual);
+    let (ledger, _) = open(&folder, &clock, "a");
+    let whole = submitted("1", who("acme", None), clock.unix());
+    assert!(ledger.append_durably(whole.clone()).await);
+    let tasks = folder.path().join("tasks");
+    let path = std::fs::read_dir(&tasks).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}{}\n{text}", &text[..20])).unwrap();
+    assert_eq!(open(&folder, &clock, "b").1, [whole.clone(), whole]);
+}
+
+#[tokio::test]
+async fn days_that_are_over_are_dropped() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let (ledger, _) = open(&folder, &clock, "a");
+    for _ in 0..6 {
+        assert!(ledger.append_durably(submitted("1", who("acme", None), clock.unix())).await);
+        manual.advance(DAY);
+    }
+    assert!(ledger.flush().await);
+    let files = std::fs::read_dir(folder.path().join("tasks")).unwrap().count();
+    assert_eq!(files, 3, "today and two days before");
+}
+
+#[tokio::test]
+async fn use_is_summed_by_what_the_operator_asks_for_and_of_the_day_of_the_submit() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let (ledger, _) = open(&folder, &clock, "a");
+    let today = clock.unix();
+    for entry in [
+        submitted("1", who("acme", Some("alice")), today),
+        submitted("2", who("acme", Some("bob")), today),
+        submitted("3", who("other", None), today),
+        ended("1", who("acme", Some("alice")), today, 9, "SUCCEEDED"),
+        // Told of twice, as by two brokers that follow it.
+        ended("1", who("acme", Some("alice")), today, 9, "SUCCEEDED"),
+        ended("2", who("acme", Some("bob")), today, 0, "FAILED"),
+    ] {
+        ledger.append(entry);
+    }
+    assert!(ledger.flush().await);
+    manual.advance(DAY);
+    ledger.append(ended("3", who("other", None), today, 100, "SUCCEEDED"));
+    ledger.append(submitted("4", who("other", None), clock.unix()));
+    assert!(ledger.flush().await);
+    let day = files::day(today);
+    let by = |by| Usage::read(folder.path(), day, day, by).unwrap().rows;
+    let acme = Row { submitted: 2, ended: 2, failed: 1, urls: 4, seconds: 9 };
+    let other = Row { submitted: 1, ended: 1, failed: 0, urls: 2, seconds: 100 };
+    assert_eq!(by(Grouping::App), [(vec!["acme".into()], acme), (vec!["other".into()], other)].into());
+    let subjects = by(Grouping::Subject);
+    assert_eq!(subjects.len(), 3);
+    assert_eq!(subjects[&vec!["acme".to_owned(), String::new(), "alice".to_owned()]].seconds, 9);
+    assert_eq!(by(Grouping::Day)[&vec![day.to_string()]].seconds, 109);
+    assert_eq!(by(Grouping::Model)[&vec!["fun-asr".to_owned()]].submitted, 3);
+}

@@ -1,0 +1,186 @@
+//! What is written down of tasks, what is known again after a start, and what is settled when a task ends.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+
+use super::{
+    Owner, Refused, Relay,
+    handle::TaskKey,
+    metrics::OfApp,
+    records::LIFE,
+    submit::{REMEMBERED, Submits},
+    task::{Order, Task},
+};
+use crate::{
+    identity::Subject,
+    ledger::{Ended, Entry, Intent, Submitted, Who},
+};
+
+impl Relay {
+    /// Knows again what a ledger says: tasks, what is used of the day's quotas, and submits that must not be sent
+    /// twice. Called once, before the first request.
+    pub fn restore(&self, entries: Vec<Entry>) {
+        let now = self.issue.clock.unix();
+        let mut tasks = HashMap::<String, (Submitted, Option<Ended>)>::new();
+        let mut intents = HashMap::<String, Intent>::new();
+        for entry in entries {
+            match entry {
+                Entry::Intent(intent) => drop(intents.insert(intent.submit.clone(), intent)),
+                Entry::Withdrawn { submit } => drop(intents.remove(&submit)),
+                Entry::Submitted(submitted) => {
+                    tasks.entry(submitted.task.clone()).or_insert((submitted, None));
+                }
+                Entry::Ended(ended) => {
+                    if let Some((_, end)) = tasks.get_mut(&ended.task) {
+                        *end = Some(ended);
+                    }
+                }
+            }
+        }
+        for (submitted, ended) in tasks.into_values() {
+            if let Some(intent) = submitted.submit.as_ref().and_then(|submit| intents.remove(submit)) {
+                let outcome = Ok((submitted.handle.clone(), submitted.task.clone()));
+                known_again(&self.submits, &intent, outcome, now);
+            }
+            self.take_up(submitted, ended.as_ref(), now);
+        }
+        // Sent, and nobody saw what became of it.
+        for intent in intents.into_values() {
+            known_again(&self.submits, &intent, Err(Refused::OutcomeUnknown), now);
+        }
+    }
+
+    fn take_up(&self, submitted: Submitted, ended: Option<&Ended>, now: Duration) {
+        let at = Duration::from_secs(submitted.time);
+        if at + LIFE <= now {
+            return;
+        }
+        let owner = owner(&submitted.who);
+        self.settle(&owner, at, 0, ended.map_or(submitted.reserved, |ended| ended.seconds));
+        let order = Order { model: submitted.model, urls: submitted.urls, reserved: submitted.reserved };
+        let key = TaskKey { account: submitted.account, id: submitted.task, submitted: submitted.time };
+        let status = ended.map_or("PENDING", |ended| &ended.status);
+        let upstream: Arc<str> = submitted.upstream.as_str().into();
+        let task = Task::new(owner, key, submitted.handle, upstream, Some(order), status);
+        if ended.is_some() {
+            // It is looked at again if somebody asks for its results.
+            task.settle_once();
+            self.records.keep(task, now);
+        } else {
+            self.keep(task);
+        }
+    }
+
+    /// Writes down, on disk, that a submit is about to be sent. Without a ledger there is nothing to write to.
+    ///
+    /// # Errors
+    /// If it cannot be: then it must not be sent.
+    pub(super) async fn intend(&self, submit: [u8; 32], body: [u8; 32]) -> Result<(), Refused> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let time = self.issue.clock.unix().as_secs();
+        let intent = Intent { time, submit: HEXLOWER.encode(&submit), body: HEXLOWER.encode(&body) };
+        let is_written = ledger.append_durably(Entry::Intent(intent)).await;
+        is_written.then_some(()).ok_or_else(|| crate::issue::Refusal::Unrecorded.into())
+    }
+
+    /// Writes down what became of a submit: on disk, before anybody is told of the task.
+    pub(super) async fn submitted(&self, task: &Task, submit: Option<[u8; 32]>) {
+        let (Some(ledger), Some(order)) = (&self.ledger, &task.order) else { return };
+        // What cannot be written is logged by the ledger; the task is paid for, and its handle is good without.
+        ledger
+            .append_durably(Entry::Submitted(Submitted {
+                time: task.key.submitted,
+                who: who(&task.owner),
+                account: task.key.account.clone(),
+                upstream: task.upstream.to_string(),
+                task: task.key.id.clone(),
+                handle: task.handle.clone(),
+                model: order.model.clone(),
+                urls: order.urls,
+                reserved: order.reserved,
+                submit: submit.map(|submit| HEXLOWER.encode(&submit)),
+            }))
+            .await;
+    }
+
+    /// A submit was refused: it may be asked for again.
+    pub(super) fn withdrawn(&self, submit: [u8; 32]) {
+        if let Some(ledger) = &self.ledger {
+            ledger.append(Entry::Withdrawn { submit: HEXLOWER.encode(&submit) });
+        }
+    }
+
+    /// A task has ended, which was told by this `document`: what it used is settled and written down, once.
+    pub(super) fn ended(&self, task: &Task, document: &Value) {
+        let Some(order) = task.order.as_ref().filter(|_| !task.settle_once()) else { return };
+        let status = super::task::status(document);
+        // What has vanished may have been billed.
+        let seconds = if status == "UNKNOWN" { order.reserved } else { seconds(document) };
+        let submitted = Duration::from_secs(task.key.submitted);
+        self.settle(&task.owner, submitted, order.reserved, seconds);
+        let app = OfApp { app: task.owner.app.to_string() };
+        self.metrics.audio_seconds.get_or_create(&app).inc_by(seconds);
+        if let Some(ledger) = &self.ledger {
+            ledger.append(Entry::Ended(Ended {
+                time: self.issue.clock.unix().as_secs(),
+                submitted: task.key.submitted,
+                who: who(&task.owner),
+                account: task.key.account.clone(),
+                task: task.key.id.clone(),
+                model: order.model.clone(),
+                urls: order.urls,
+                status: status.to_owned(),
+                seconds,
+            }));
+        }
+    }
+
+    pub(super) fn settle(&self, owner: &Owner, submitted: Duration, reserved: u64, used: u64) {
+        let site = self.issue.site.load();
+        let Some(entry) = site.find_entry(&owner.app) else { return };
+        let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
+        allowance.settle(submitted, reserved, used, self.now());
+    }
+}
+
+/// The seconds of audio that are billed (*Fun-ASR recording*: `usage.duration`; models beside it say `usage.seconds`).
+fn seconds(document: &Value) -> u64 {
+    let usage = &document["usage"];
+    let seconds = usage["duration"].as_f64().or_else(|| usage["seconds"].as_f64()).unwrap_or_default();
+    // A second begun is a second.
+    Duration::try_from_secs_f64(seconds.ceil()).map_or(0, |seconds| seconds.as_secs())
+}
+
+fn known_again(
+    submits: &Submits,
+    intent: &Intent,
+    outcome: Result<(String, String), Refused>,
+    now: Duration,
+) {
+    let bytes = |text: &str| HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok();
+    let until = Duration::from_secs(intent.time) + REMEMBERED;
+    if let (Some(submit), Some(body)) = (bytes(&intent.submit), bytes(&intent.body))
+        && until > now
+    {
+        submits.know(submit, body, until, outcome);
+    }
+}
+
+fn who(owner: &Owner) -> Who {
+    let subject = owner.subject.as_ref();
+    Who {
+        app: owner.app.to_string(),
+        subject: subject.map(|subject| subject.name.to_string()),
+        issuer: subject.and_then(|subject| subject.issuer.as_deref()).map(Into::into),
+    }
+}
+
+fn owner(who: &Who) -> Owner {
+    let subject = who
+        .subject
+        .as_deref()
+        .map(|name| Subject { issuer: who.issuer.as_deref().map(Into::into), name: name.into() });
+    Owner { app: who.app.as_str().into(), subject }
+}

@@ -1,0 +1,165 @@
+//! What the relay remembers beyond its process, and what of it counts against quotas.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use valet_sandbox::{Fault, Operation};
+
+use crate::{
+    harness::{Answer, SECOND, answered, promptly},
+    relayed::{Relayed, code, status},
+};
+
+/// An hour of recordings a day, of which each is taken to have twenty minutes at most.
+const HOUR: &str = "audio_seconds_per_day = 3600\nseconds_per_file = 1200";
+
+/// The limit that a refusal names, and when it says to come back.
+fn limit(answer: &Answer) -> (u16, String, u64) {
+    let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    let wait = answer.header("retry-after").and_then(|seconds| seconds.parse().ok()).unwrap_or_default();
+    (answer.status, message, wait)
+}
+
+async fn submit(relayed: &Relayed, bearer: &str, names: &[&str]) -> Answer {
+    let urls: Vec<String> = names.iter().map(|name| relayed.recordings.url(name)).collect();
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    relayed.submit(bearer, &relayed.submission(&urls)).await
+}
+
+fn handle(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["output"]["task_id"].as_str().unwrap().to_owned()
+}
+
+/// Seconds until the next day of UTC.
+fn until_midnight(relayed: &Relayed) -> u64 {
+    use valet_clock::Clock;
+    86_400 - relayed.stage.clock.unix().as_secs() % 86_400
+}
+
+#[tokio::test]
+async fn seconds_are_set_aside_at_a_submit_and_settled_when_the_task_ends() {
+    let relayed = Relayed::with(HOUR, "").await;
+    let sandbox = &relayed.stage.stack.sandbox;
+    sandbox.set_task_time(SECOND * 5, SECOND * 5);
+    let bearer = relayed.token(None).await;
+    let three = handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3", "market.wav"]).await);
+    let fourth = submit(&relayed, &bearer, &["train.mp3"]).await;
+    let (refused, message, wait) = limit(&fourth);
+    assert_eq!(refused, 429);
+    assert!(message.contains("audio_seconds_per_day"), "{message}");
+    assert_eq!(wait, until_midnight(&relayed));
+    assert_eq!(sandbox.count(Operation::Submit), 1, "a refusal costs nothing upstream");
+    // It used some seconds of the hour that was set aside.
+    relayed.ended(&three, &bearer).await;
+    let bearer = relayed.token(None).await;
+    handle(&submit(&relayed, &bearer, &["train.mp3", "market.wav"]).await);
+    let used = relayed.stage.metric("valet_relay_audio_seconds_total").await;
+    assert!((1..100).contains(&used), "{used}");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_not_submitted_is_not_used_up() {
+    let relayed = Relayed::with(HOUR, "").await;
+    let bearer = relayed.token(None).await;
+    for _ in 0..5 {
+        let refusal = Fault::on(Operation::Submit).refuse(429, "Throttling.RateQuota", "Slow.");
+        relayed.stage.stack.sandbox.script(refusal);
+        let refused = submit(&relayed, &bearer, &["market.wav", "train.mp3", "market.wav"]).await;
+        assert_eq!(code(&refused), (429, "Throttling.RateQuota".into()));
+    }
+    handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3", "market.wav"]).await);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn channels_count_and_so_do_the_subjects_own_quotas() {
+    let more = "tasks_per_day = 3\nsubject_audio_seconds_per_day = 2400\nseconds_per_file = 1200";
+    let relayed = Relayed::with(more, "").await;
+    let (alice, bob) = (relayed.token(Some("alice")).await, relayed.token(Some("bob")).await);
+    let url = relayed.recordings.url("market.wav");
+    let with = |channels: Value| {
+        let mut body = relayed.submission(&[&url]);
+        body["parameters"]["channel_id"] = channels;
+        body
+    };
+    let (refused, message, _) = limit(&relayed.submit(&alice, &with(json!([0, 1, 2]))).await);
+    assert_eq!((refused, message.contains("subject_audio_seconds_per_day")), (429, true), "{message}");
+    handle(&relayed.submit(&alice, &with(json!([0, 1]))).await);
+    let (refused, message, _) = limit(&relayed.submit(&alice, &with(json!([0]))).await);
+    assert_eq!((refused, message.contains("subject_audio_seconds_per_day")), (429, true), "{message}");
+    handle(&relayed.submit(&bob, &with(json!([0]))).await);
+    let nobody = relayed.token(None).await;
+    handle(&relayed.submit(&nobody, &with(json!([0]))).await);
+    let (refused, message, wait) = limit(&relayed.submit(&nobody, &with(json!([1]))).await);
+    assert_eq!((refused, message.contains("tasks_per_day")), (429, true), "{message}");
+    assert_eq!(wait, until_midnight(&relayed));
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_starts_again_knows_its_tasks_and_what_was_used() {
+    let mut relayed = Relayed::with(HOUR, "").await;
+    relayed.stage.stack.sandbox.set_task_time(SECOND, SECOND);
+    let bearer = relayed.token(Some("alice")).await;
+    let first = handle(&submit(&relayed, &bearer, &["market.wav"]).await);
+    relayed.ended(&first, &bearer).await;
+    relayed.stage.stack.sandbox.set_task_time(SECOND * 30, SECOND);
+    let bearer = relayed.token(Some("alice")).await;
+    let second = handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3"]).await);
+    relayed.stage.stack.restart_broker(true).await.unwrap();
+    // The same token, the same handles.
+    let list = relayed.get("/tasks/", &bearer).await.json();
+    let told: Vec<_> = list["data"].as_array().unwrap().iter().map(|task| &task["task_id"]).collect();
+    assert_eq!(told.len(), 2, "{list}");
+    assert!(told.contains(&&json!(first)) && told.contains(&&json!(second)));
+    // Both are looked at anew, one after the other.
+    let asking = answered(relayed.request(Method::GET, &format!("/tasks/{first}"), &bearer));
+    let ended = relayed.turned(tokio::spawn(asking), SECOND / 10).await;
+    assert_eq!(status(&ended), "SUCCEEDED", "{}", ended.text);
+    assert!(ended.json()["output"]["results"][0]["transcription_url"].is_string());
+    // What was set aside for the second is set aside still: 20 and a bit of 60 minutes are left.
+    let refused = submit(&relayed, &bearer, &["train.mp3", "market.wav"]).await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    // It is followed to its end though nobody asks.
+    for _ in 0..160 {
+        relayed.stage.page("/healthz").await;
+        relayed.stage.clock.advance(SECOND / 2);
+    }
+    let bearer = relayed.token(Some("alice")).await;
+    handle(&submit(&relayed, &bearer, &["train.mp3", "market.wav"]).await);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_submit_under_a_key_is_sent_once_whatever_becomes_of_the_broker() {
+    let mut relayed = Relayed::new().await;
+    let bearer = relayed.token(None).await;
+    let keyed = |relayed: &Relayed, key: &'static str, name: &str| {
+        let request = relayed.request(Method::POST, "/services/audio/asr/transcription", &bearer);
+        let request = request.header("x-dashscope-async", "enable").header("idempotency-key", key);
+        answered(request.json(&relayed.submission(&[&relayed.recordings.url(name)])))
+    };
+    let first = keyed(&relayed, "k-1", "market.wav").await;
+    let task = handle(&first);
+    relayed.stage.stack.restart_broker(true).await.unwrap();
+    assert_eq!(handle(&keyed(&relayed, "k-1", "market.wav").await), task);
+    assert_eq!(code(&keyed(&relayed, "k-1", "train.mp3").await), (400, "InvalidParameter".into()));
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 1);
+    // Killed while a submit is under way: nobody knows what became of it, so it is not sent again.
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).hang());
+    let hanging = tokio::spawn(keyed(&relayed, "k-2", "train.mp3"));
+    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 2)).await;
+    relayed.stage.stack.restart_broker(false).await.unwrap();
+    hanging.abort();
+    let unknown = keyed(&relayed, "k-2", "train.mp3").await;
+    assert_eq!(code(&unknown), (409, "SubmitOutcomeUnknown".into()));
+    // What was refused may be sent again, now and after a start.
+    let refusal = Fault::on(Operation::Submit).refuse(429, "Throttling.RateQuota", "Slow.");
+    relayed.stage.stack.sandbox.script(refusal);
+    assert_eq!(keyed(&relayed, "k-3", "train.mp3").await.status, 429);
+    relayed.stage.stack.restart_broker(true).await.unwrap();
+    handle(&keyed(&relayed, "k-3", "train.mp3").await);
+    assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 4);
+    relayed.stage.stop().await;
+}
