@@ -213,6 +213,19 @@ async fn another_apps_token_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_key_that_takes_anothers_name_withdraws_what_that_one_vouched_for() {
+    let relayed = Relayed::new().await;
+    let stage = &relayed.stage;
+    let token = relayed.ask_as_user(600).await.token();
+    let opens = || answered(stage.request(Method::GET, "/api/v1/tasks/").bearer_auth(&token));
+    assert_eq!(opens().await.status, 200);
+    let other = Signer::eddsa(&relayed.login.id);
+    reload(stage, &stage.stack.config.replace(&relayed.login.toml(), &other.toml())).await;
+    assert_eq!(opens().await.status, 401);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn the_keys_outlive_the_broker_and_their_loss() {
     let relayed = Relayed::new().await;
     let keys = relayed.stage.page("/.well-known/jwks.json").await.json();

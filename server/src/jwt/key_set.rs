@@ -122,9 +122,10 @@ impl PartialEq for KeySet {
     }
 }
 
+/// All of each key, and not its name alone: two sets look the same only if they are. They are public.
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| (&key.id, key.algorithm))).finish()
+        f.debug_list().entries(self.0.iter().map(|key| &key.jwk)).finish()
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod books;
 mod file_url;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod metrics;
 mod owner;

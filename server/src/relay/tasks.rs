@@ -188,7 +188,7 @@ impl Relay {
 }
 
 /// Puts handles in the place of all places of results, wherever they are; whoever has such a place has the result.
-fn seal_places(document: &mut Value, seal: &impl Fn(&str) -> Option<String>) {
+pub(super) fn seal_places(document: &mut Value, seal: &impl Fn(&str) -> Option<String>) {
     match document {
         Value::Object(fields) => {
             for (name, value) in fields {

@@ -9,6 +9,7 @@ use valet_server::{
     config::{Config, Environment},
     http::fuzzing as http,
     jwt::{self, KeySet},
+    relay::fuzzing as relay,
     token::fuzzing as token_stage,
 };
 
@@ -99,6 +100,48 @@ pub fn mint(data: &[u8]) {
             );
         }
     }
+}
+
+/// The body of a submit at the relay: what goes upstream of it says nothing else, and names public hosts alone.
+pub fn submit(data: &[u8]) {
+    match relay::submit(data) {
+        Ok((body, hosts)) => {
+            let again = relay::submit(body.to_string().as_bytes());
+            assert_eq!(again, Ok((body.clone(), hosts.clone())), "what is built is what was read");
+            let urls = body["input"]["file_urls"].as_array().expect("its recordings");
+            assert_eq!((urls.len(), body.as_object().map(serde_json::Map::len)), (hosts.len(), Some(3)));
+            for (url, host) in urls.iter().zip(&hosts) {
+                let url = url.as_str().expect("a URL").to_ascii_lowercase();
+                let behind = url.split_once("://").expect("a scheme").1;
+                assert!(behind.starts_with(host.as_str()), "{url} is of {host}");
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+                assert!(host.contains('.') && host.bytes().all(plain), "{host}");
+                assert!(host.parse::<std::net::IpAddr>().is_err(), "{host}");
+            }
+        }
+        Err(refused) => {
+            assert!(refused.len() < LONGEST_REFUSAL, "{refused}");
+            assert!(!refused.chars().any(char::is_control), "{refused:?}");
+        }
+    }
+}
+
+/// What the upstream says of a task, as the relay tells it: no place of a result is in it.
+pub fn told(data: &[u8]) {
+    fn places(document: &Value, found: &mut Vec<Value>) {
+        match document {
+            Value::Object(fields) => {
+                found.extend(fields.get("transcription_url").cloned());
+                fields.values().for_each(|value| places(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| places(item, found)),
+            _ => {}
+        }
+    }
+    let Ok(document) = serde_json::from_slice::<Value>(data) else { return };
+    let mut found = Vec::new();
+    places(&relay::told(document, "sealed"), &mut found);
+    assert!(found.iter().all(|place| place.is_null() || place == "sealed"), "{found:?}");
 }
 
 /// Tasks and transcripts as the upstream tells them to the client: what was read is written again.

@@ -54,3 +54,13 @@ fn mint() {
 fn documents() {
     run("documents", targets::documents);
 }
+
+#[test]
+fn submit() {
+    run("submit", targets::submit);
+}
+
+#[test]
+fn told() {
+    run("told", targets::told);
+}
