@@ -140,6 +140,55 @@ async fn a_page_reads_its_own_apps_answers_and_refusals() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_any_door_is_read_by_a_listed_page_and_by_no_other() {
+    let pages = Pages::new().await;
+    let form = "application/x-www-form-urlencoded";
+    let doors = ["/v1/tokens", "/oauth/token", "/api/v1/tokens", SUBMIT, "/api/v1/tasks/wait"];
+    for origin in [PAGE, "https://evil.example.com", "null", "https://page.example.com:444"] {
+        let may_read = Some(origin).filter(|origin| *origin == PAGE);
+        let refused = async |what: &str, path: &str, status: u16, request: RequestBuilder| {
+            let answer = answered_elsewhere(request.header("origin", origin)).await;
+            assert_eq!(
+                (answer.status, reader(&answer)),
+                (status, may_read),
+                "{what} at {path} from {origin}"
+            );
+            assert!(answer.header("vary").is_some_and(|vary| vary.contains("Origin")), "{what} at {path}");
+            assert_eq!(answer.header("access-control-allow-credentials"), None);
+            if may_read.is_some() {
+                let exposed = answer.header("access-control-expose-headers").unwrap();
+                assert!(exposed.contains("Retry-After"), "{exposed}");
+            }
+        };
+        for path in doors {
+            let ask = |method| pages.stage.request(method, path).header("x-dashscope-async", "enable");
+            let post = || ask(Method::POST);
+            refused("another method", path, 405, ask(Method::PUT)).await;
+            let nobody = match path {
+                "/oauth/token" => post().header("content-type", form).body("grant_type=client_credentials"),
+                _ => post(),
+            };
+            refused("nobody", path, 401, nobody).await;
+            let is_token_door = path.ends_with("/tokens") || path == "/oauth/token";
+            if is_token_door {
+                let large = post().header("content-type", form).body("x".repeat(20_000));
+                refused("a large body", path, 413, large).await;
+            }
+        }
+        let unread =
+            |path| pages.stage.request(Method::POST, path).header("content-type", form).body("x=1&x=1");
+        refused("what cannot be read", "/oauth/token", 400, unread("/oauth/token")).await;
+        refused("what cannot be read", "/v1/tokens", 400, unread("/v1/tokens")).await;
+        // A preflight of a page that no app lists is refused like any other method.
+        if may_read.is_none() {
+            refused("a preflight", "/v1/tokens", 405, pages.stage.request(Method::OPTIONS, "/v1/tokens"))
+                .await;
+        }
+    }
+    pages.stage.stop().await;
+}
+
+#[tokio::test]
 async fn no_page_reads_what_an_app_without_origins_gets() {
     let pages = Pages::new().await;
     let token = pages.token("plain", pages.plain.expose(), PAGE).await;

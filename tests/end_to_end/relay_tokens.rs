@@ -164,6 +164,10 @@ async fn revocation_is_an_apps_own_affair() {
             "nothing_revoked",
         ]
     );
+    let token = |line: usize| remains.audit[line].get("token").cloned();
+    assert!(token(0).is_some());
+    let revoked = outcomes.iter().position(|outcome| outcome == "revoked").unwrap();
+    assert_eq!((token(revoked), token(revoked + 1)), (token(0), None), "which one it was");
 }
 
 #[tokio::test]

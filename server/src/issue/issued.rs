@@ -120,12 +120,14 @@ impl<'s> Issued<'s> {
     pub(super) fn sha256(&self) -> [u8; 32] {
         match &self.token {
             Token::Direct { token, .. } => token.sha256(),
-            Token::Relay { token, .. } => {
-                let digest = digest(&SHA256, token.expose_secret().as_bytes());
-                digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
-            }
+            Token::Relay { token, .. } => sha256(token.expose_secret()),
         }
     }
+}
+
+/// The SHA-256 of a token, by which the audit trail knows it.
+pub(super) fn sha256(token: &str) -> [u8; 32] {
+    digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// What a relay token says: no more than was granted, and no longer than the identity lasts.

@@ -110,7 +110,7 @@ impl Issue {
         answer: impl FnOnce(Result<(), &Refusal>) -> (u16, R),
     ) -> R {
         let site = self.site.load_full();
-        let mut noted = Noted::default();
+        let (mut noted, mut ended) = (Noted::default(), None);
         let mut revoked = match asked {
             Ok((credential, token)) => {
                 // Who asks comes first (RFC 7009 §2.1).
@@ -118,7 +118,9 @@ impl Issue {
                     Ok(_) if token.starts_with("st-") => Err(Unreadable::NotRevocable.into()),
                     Ok(caller) => {
                         let now = self.clock.unix();
-                        site.identities.revoke(caller.app(), &token, now).map_err(Refusal::from)
+                        let revoked = site.identities.revoke(caller.app(), &token, now);
+                        ended = matches!(revoked, Ok(true)).then(|| issued::sha256(&token));
+                        revoked.map_err(Refusal::from)
                     }
                     Err(nobody) => Err(nobody.into()),
                 }
@@ -133,7 +135,12 @@ impl Issue {
             Err(refusal) => refusal.reason(),
         };
         let reason = revoked.as_ref().err().and_then(Refusal::detail);
-        self.trail.record(Record { app: noted.app, reason, ..self.line(arrival, status, outcome) });
+        self.trail.record(Record {
+            app: noted.app,
+            reason,
+            token: ended,
+            ..self.line(arrival, status, outcome)
+        });
         response
     }
 
