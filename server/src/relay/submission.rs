@@ -44,13 +44,31 @@ struct Parameters {
     speech_noise_threshold: Option<f64>,
 }
 
+/// What `special_word_filter` is the JSON of (*Fun-ASR recording*).
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SpecialWords {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter_with_signed: Option<Words>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter_with_empty: Option<Words>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_reserved_filter: Option<bool>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Words {
+    word_list: Vec<String>,
+}
+
 impl Submission {
     /// Reads a body. With `private`, recordings may lie on hosts that are not public.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read(body: &[u8], private: bool) -> Result<(Self, Vec<String>), Unreadable> {
-        let submission: Self = serde_json::from_slice(body)
+        let mut submission: Self = serde_json::from_slice(body)
             .map_err(|error| Unreadable::Body(format!("the body cannot be read: {}", told(&error))))?;
         let urls = &submission.input.file_urls;
         if urls.is_empty() {
@@ -63,6 +81,7 @@ impl Submission {
             hosts.push(host);
         }
         submission.parameters.check()?;
+        submission.parameters.rebuild_filter()?;
         Ok((submission, hosts))
     }
 
@@ -104,12 +123,22 @@ impl Parameters {
         if self.vocabulary_id.as_ref().is_some_and(|id| !(1..=128).contains(&id.len()) || !is_plain(id)) {
             return Err(wrong("parameters.vocabulary_id", "must be a vocabulary's id"));
         }
-        if self.special_word_filter.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT) {
-            return Err(wrong("parameters.special_word_filter", "is too long"));
-        }
         if self.speech_noise_threshold.is_some_and(|threshold| !threshold.is_finite()) {
             return Err(wrong("parameters.speech_noise_threshold", "must be a number"));
         }
+        Ok(())
+    }
+
+    /// Text in which there is JSON: it too is read strictly, and built anew.
+    fn rebuild_filter(&mut self) -> Result<(), Unreadable> {
+        let Some(text) = &self.special_word_filter else { return Ok(()) };
+        let words: Option<SpecialWords> = Some(text)
+            .filter(|text| text.len() <= LONGEST_TEXT)
+            .and_then(|text| serde_json::from_str(text).ok());
+        let problem = "must be JSON text of filter_with_signed and filter_with_empty, each with a word_list, and \
+                       system_reserved_filter";
+        let words = words.ok_or_else(|| wrong("parameters.special_word_filter", problem))?;
+        self.special_word_filter = Some(serde_json::to_string(&words).expect("plain fields serialize"));
         Ok(())
     }
 }
@@ -157,6 +186,13 @@ mod tests {
             "speaker_count": 2, "language_hints": ["zh", "en"], "speech_noise_threshold": 0.5,
         });
         assert_eq!(with(&all.to_string()).unwrap()["parameters"], all);
+        let filter =
+            r#"{ "filter_with_empty": {"word_list": ["b"]}, "filter_with_signed": {"word_list": []} }"#;
+        let built = with(&json!({ "special_word_filter": filter }).to_string()).unwrap();
+        assert_eq!(
+            built["parameters"]["special_word_filter"],
+            r#"{"filter_with_signed":{"word_list":[]},"filter_with_empty":{"word_list":["b"]}}"#
+        );
     }
 
     #[test]
@@ -173,6 +209,11 @@ mod tests {
             r#"{"vocabulary_id":"a/b"}"#,
             r#"{"channel_id":[0],"channel_id":[1]}"#,
             r#"{"speech_noise_threshold":"1"}"#,
+            r#"{"special_word_filter":"x"}"#,
+            r#"{"special_word_filter":"{\"filter_with_removal\":{\"word_list\":[]}}"}"#,
+            r#"{"special_word_filter":"{\"filter_with_signed\":{\"word_list\":[],\"webhook\":\"x\"}}"}"#,
+            r#"{"special_word_filter":"{\"filter_with_signed\":[]}"}"#,
+            r#"{"special_word_filter":"{} {}"}"#,
             "[]",
             "null",
         ] {
