@@ -74,7 +74,7 @@ impl Keyring {
     /// # Errors
     /// What is wrong with it; never what is in it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |_| "is no file of keys that `valet-server keys` has written".to_owned();
+        let wrong = |_| "is no file of keys that Valet has written".to_owned();
         let file: File = serde_json::from_str(text).map_err(wrong)?;
         let key = |key: &FileKey| {
             let seed = BASE64URL_NOPAD.decode(key.seed.as_bytes()).ok()?;

@@ -1,14 +1,18 @@
 //! The relay, end to end: the client, a broker in between, the sandbox behind it.
 
+use data_encoding::BASE64URL_NOPAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use valet_client::{Status, TranscriptionRequest};
+use valet_clock::Clock;
 use valet_demo::APP;
 use valet_sandbox::{Fault, Operation};
+use valet_server::keyring::Keyring;
 
 use crate::{
     harness::{Answer, SECOND, UNHURRIED, answered, answered_elsewhere, promptly},
     relayed::{Relayed, code, status},
+    reload::reload,
 };
 
 #[tokio::test]
@@ -229,15 +233,35 @@ async fn what_ends_a_token_ends_it_at_once() {
     let upstream = relayed.get(&path, "st-0123456789").await;
     assert_eq!(upstream.status, 401);
     assert!(upstream.json()["message"].as_str().unwrap().contains("DashScope itself"), "{}", upstream.text);
-    crate::reload::reload(
-        stage,
-        &stage.stack.config.replace(UNHURRIED, &format!("{UNHURRIED}\nenabled = false")),
-    )
-    .await;
+    reload(stage, &stage.stack.config.replace(UNHURRIED, &format!("{UNHURRIED}\nenabled = false"))).await;
     assert_eq!(code(&relayed.get(&path, &kept).await), (401, "InvalidApiKey".into()), "disabled");
-    crate::reload::reload(stage, &stage.stack.config).await;
+    reload(stage, &stage.stack.config).await;
     assert_eq!(relayed.get(&path, &kept).await.status, 200);
     stage.clock.advance(SECOND * 60);
     assert_eq!(code(&relayed.get(&path, &kept).await), (401, "InvalidApiKey".into()), "expired");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotated_key_withdraws_nothing_and_is_used_after_a_minute() {
+    let relayed = Relayed::new().await;
+    let (stage, kid) = (&relayed.stage, |token: &str| {
+        let header = BASE64URL_NOPAD.decode(token.split('.').next().unwrap().as_bytes()).unwrap();
+        serde_json::from_slice::<Value>(&header).unwrap()["kid"].clone()
+    });
+    let before = relayed.token(None).await;
+    let handle = relayed.submitted(&before).await;
+    let keys = Keyring::read(relayed.state.path()).unwrap();
+    keys.rotated(stage.clock.unix()).write(relayed.state.path()).unwrap();
+    reload(stage, &stage.stack.config).await;
+    assert_eq!(stage.page("/.well-known/jwks.json").await.json()["keys"].as_array().unwrap().len(), 2);
+    let notice = relayed.token(None).await;
+    assert_eq!(kid(&notice), kid(&before), "it is published before it is used");
+    assert_eq!(relayed.get(&format!("/tasks/{handle}"), &before).await.status, 200);
+    stage.clock.advance(SECOND * 61);
+    let after = relayed.token(None).await;
+    assert_ne!(kid(&after), kid(&before));
+    let told = relayed.get(&format!("/tasks/{handle}"), &after).await;
+    assert_ne!(status(&told), "UNKNOWN", "{}", told.text);
     relayed.stage.stop().await;
 }

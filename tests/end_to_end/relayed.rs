@@ -14,7 +14,8 @@ use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered};
 pub(crate) struct Relayed {
     pub(crate) stage: Stage,
     pub(crate) recordings: Recordings,
-    _state: TempDir,
+    /// The folder of the relay's state.
+    pub(crate) state: TempDir,
 }
 
 impl Relayed {
@@ -31,7 +32,7 @@ impl Relayed {
         let settings = StackSettings { app, relay, upstream, follow: true, ..StackSettings::default() };
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
         let recordings = Recordings::serve(&folder).await.unwrap();
-        Self { stage: Stage::with(settings).await, recordings, _state: state }
+        Self { stage: Stage::with(settings).await, recordings, state }
     }
 
     /// A relay token, for a subject if one is named.

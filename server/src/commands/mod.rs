@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod doctor;
 mod healthcheck;
+mod keys;
 mod serve;
 mod usage;
 
@@ -39,6 +40,9 @@ enum Command {
     /// Register apps.
     #[command(subcommand)]
     App(app::App),
+    /// Look at the relay's keys, and rotate them.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Check audit trails.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -62,6 +66,7 @@ impl Arguments {
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::App(app) => app.run(),
+            Command::Keys(keys) => keys.run(),
             Command::Audit(audit) => audit.run(),
             Command::Usage(report) => report.run(),
             Command::Errors => print(http::catalogue_markdown().as_bytes()),
