@@ -85,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "http",
             "issue",
+            "ledger",
             "lifecycle",
             "relay",
             "reload",

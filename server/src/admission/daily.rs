@@ -22,6 +22,18 @@ impl Daily {
         };
         self.0.fetch_update(Relaxed, Relaxed, take).map(|_| ()).map_err(|_| until_next(unix))
     }
+
+    /// Counts what was taken at a time before this process began.
+    pub(super) fn know(&self, unix: Duration) {
+        let day = (unix.as_secs() / DAY) << 32;
+        let know = |used: u64| {
+            let used = used.max(day);
+            // What is of a day that is over is over.
+            (used >> 32 == day >> 32).then_some(used + 1)
+        };
+        // Then there is nothing to count.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, know);
+    }
 }
 
 /// How long it is until the next day.
@@ -50,6 +62,15 @@ mod tests {
         assert!(daily.take(noon, 1).is_err());
         assert_eq!(daily.take(noon, 2), Ok(()));
         assert!(daily.take(noon, 1).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_before_counts_for_its_day() {
+        let (daily, noon) = (Daily::default(), Duration::from_secs(9 * DAY));
+        daily.know(noon - Duration::from_secs(DAY));
+        daily.know(noon);
+        daily.know(noon - Duration::from_secs(DAY));
+        assert_eq!([daily.take(noon, 2).is_ok(), daily.take(noon, 2).is_ok()], [true, false]);
     }
 
     #[test]

@@ -164,6 +164,14 @@ impl Allowance<'_> {
         }
     }
 
+    /// Counts a task that was `submitted` before this process began, with what it used or has set aside.
+    pub fn know(&self, submitted: Duration, seconds: u64, now: Now) {
+        for limits in [self.of_subject(now).as_deref(), Some(self.limits)].into_iter().flatten() {
+            limits.tasks.know(submitted);
+            limits.audio.settle(submitted, 0, seconds);
+        }
+    }
+
     /// Nothing is kept of subjects that no limit is for.
     fn of_subject(&self, now: Now) -> Option<Arc<Limits>> {
         let subject = self.subject.filter(|_| self.quotas.limit_subjects())?;

@@ -58,7 +58,11 @@ impl Relay {
             return;
         }
         let owner = owner(&submitted.who);
-        self.settle(&owner, at, 0, ended.map_or(submitted.reserved, |ended| ended.seconds));
+        let seconds = ended.map_or(submitted.reserved, |ended| ended.seconds);
+        if let Some(entry) = self.issue.site.load().find_entry(&owner.app) {
+            let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
+            allowance.know(at, seconds, self.now());
+        }
         let order = Order { model: submitted.model, urls: submitted.urls, reserved: submitted.reserved };
         let key = TaskKey { account: submitted.account, id: submitted.task, submitted: submitted.time };
         let status = ended.map_or("PENDING", |ended| &ended.status);
