@@ -21,3 +21,30 @@ for (const [place, sample] of samples.entries()) {
     for (const [name, write] of Object.entries(files)) assert.equal(write(sample.transcript), sample[name], name);
   });
 }
+
+test('whatever a transcript holds, what is written is in order and nothing is said twice or lost', () => {
+  const texts = ['', ' ', '-->', '<v x>', '&amp;', '\n\n', '\t', '\0', '\u2028', 'é', '\u200b', '，', '»', 'עברית', '👩‍👩‍👧', '\ud800', 'a-b/c', 'มานี', '会议'];
+  const times = [0, 1, 1.5, 5000, 1e19, -5, null, undefined];
+  // Always the same draws.
+  let seed = 1;
+  const draw = (list) => list[(seed = (seed * 16807) % 2147483647) % list.length];
+  const many = (make) => Array.from({ length: draw([0, 1, 2, 5]) }, make);
+  const time = () => ({ begin_time: draw(times), end_time: draw(times) });
+  const word = () => ({ ...time(), text: draw(texts), punctuation: draw(texts) });
+  const sentence = () => ({ ...time(), text: draw(texts), words: many(word), speaker_id: draw([undefined, null, 0, 1]) });
+  const channel = () => ({ channel_id: draw([0, 1, undefined]), text: draw(texts), sentences: many(sentence) });
+  const heard = (text) => text.replace(/[\s\p{Cc}]/gu, '');
+  for (let round = 0; round < 2000; round++) {
+    const transcript = { properties: { original_duration_in_milliseconds: draw(times) }, transcripts: many(channel) };
+    for (const write of [srt, vtt, txt, json]) assert.equal(typeof write(transcript), 'string');
+    const all = cues(transcript, { speakers: false });
+    for (const { begin, end } of all) assert(begin >= 0 && begin < end, JSON.stringify(all));
+    if (transcript.transcripts.length !== 1) continue;
+    const [{ text, sentences }] = transcript.transcripts;
+    const said = sentences.map(({ text, words }) => {
+      const spoken = heard(words.map(({ text, punctuation }) => text + punctuation).join(''));
+      return spoken || heard(text);
+    });
+    assert.equal(heard(all.flatMap(({ lines }) => lines).join('')), said.join('') || heard(text));
+  }
+});

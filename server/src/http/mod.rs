@@ -113,12 +113,12 @@ impl Answer for Routes {
     type Body = Either<Full<Bytes>, Body>;
 
     async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
-        let (page, doors) = (Page::of(&request), self.doors.clone());
-        if let Some(preflight) = page.preflight(&doors) {
+        let page = Page::of(&request);
+        if let Some(preflight) = page.preflight(&self.doors) {
             return preflight.map(Either::Left);
         }
         let mut response = self.routed(peer, request).await;
-        page.share(&doors, &mut response);
+        page.share(&self.doors, &mut response);
         response
     }
 }
@@ -127,7 +127,7 @@ impl Routes {
     /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
     /// them.
     async fn routed(
-        self,
+        &self,
         peer: Peer,
         mut request: http::Request<Incoming>,
     ) -> Response<Either<Full<Bytes>, Body>> {
@@ -155,7 +155,7 @@ impl Routes {
                 if let Some(uri) = relay::straightened(request.uri()) {
                     *request.uri_mut() = uri;
                 }
-                let answered: Result<_, Infallible> = self.rest.oneshot(request).await;
+                let answered: Result<_, Infallible> = self.rest.clone().oneshot(request).await;
                 answered.unwrap_or_else(|never| match never {}).map(Either::Right)
             }
         }

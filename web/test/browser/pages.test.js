@@ -14,10 +14,10 @@ after(async () => {
   await stage?.stop();
 });
 
-async function openAs(origin, audience, idToken = stage.issuer.idToken(audience)) {
+async function openAs(origin, audience, at = stage, idToken = at.issuer.idToken(audience)) {
   const opened = await open(browser, `${origin}/index.html`);
   await opened.page.waitForFunction(() => window.page);
-  await opened.page.evaluate(([broker, token]) => window.page.signIn(broker, token), [stage.broker, idToken]);
+  await opened.page.evaluate(([broker, token]) => window.page.signIn(broker, token), [at.broker, idToken]);
   const transcribe = (request, time) => opened.page.evaluate(([request, time]) => window.page.transcribe(request, time), [request, time]);
   return { ...opened, idToken, transcribe };
 }
@@ -86,7 +86,7 @@ test('a page can read why it is refused', async () => {
     ['a host that is not allowed', 'strict', undefined, {}, { kind: 'Refused', status: 403, code: 'AccessDenied' }],
     ['a parameter', 'page', undefined, { speakerCount: 1 }, { kind: 'Refused', status: 400, code: 'InvalidParameter' }],
   ]) {
-    const opened = await openAs(stage.page, audience, token);
+    const opened = await openAs(stage.page, audience, stage, token);
     const { error } = await opened.transcribe({ urls: [url('market.wav')], ...request });
     const found = Object.fromEntries(Object.keys(expected).map((name) => [name, error[name]]));
     assert.deepEqual(found, expected, `${what}: ${JSON.stringify(error)}`);
@@ -120,6 +120,23 @@ test('ten waits of a page take one connection', async () => {
   assert(most <= 2, `${most} at a time`);
   assert(asked.some((request) => request.postDataJSON()?.task_ids.length > 5), 'many in one request');
   await opened.context.close();
+});
+
+test('a recording outlives the tokens that it is asked for by', async () => {
+  // The shortest life that there is, and a recording that takes longer.
+  const more = '[tokens]\nlifetimes = [15]\n';
+  const slow = await start({ running: 20, more });
+  try {
+    const opened = await openAs(slow.page, 'page', slow);
+    const { files, error } = await opened.transcribe({ urls: [`${slow.files}/market.wav`] });
+    assert(files?.[0].transcript, JSON.stringify(error));
+    const tokens = new Set(await handedOut(opened.seen));
+    assert(tokens.size >= 2, `${tokens.size} tokens`);
+    assert.equal(opened.seen.said.join('\n'), '', 'none was used after its end');
+    await opened.context.close();
+  } finally {
+    await slow.stop();
+  }
 });
 
 test('a page that gives up is told at once', async () => {
