@@ -12,7 +12,7 @@ import { FLOOR } from './tokens.js';
 const HOLD = 30;
 const MOST_TASKS = 100;
 const [QUICKEST, SLOWEST] = [SECOND, 5 * SECOND];
-// After an answer that was held, however short.
+// After an answer that was held; one that came sooner than a second counts as not held.
 const PAUSE = SECOND / 4;
 
 /** What waits for the end of a task. */
@@ -67,7 +67,8 @@ export function poller(api, tokens, clock) {
   /** The tasks, and how long not to ask again, unless that is a matter of how long there was no news. */
   async function look(ids, signal) {
     const { dies } = await tokens.living(CALL_LIFE, signal);
-    const hold = Math.max(1, Math.floor(Math.min(HOLD, (dies - clock.now() - FLOOR) / SECOND)));
+    const asked = clock.now();
+    const hold = Math.max(1, Math.floor(Math.min(HOLD, (dies - asked - FLOOR) / SECOND)));
     const options = { headers: { Prefer: `wait=${hold}` }, limit: LIMIT + hold * SECOND, signal };
     const answer =
       ids.length > 1
@@ -75,7 +76,8 @@ export function poller(api, tokens, clock) {
         : await api.call('GET', pathOf(ids[0]), options);
     const { body, retryAfter, isHeld } = answer;
     const tasks = (body.tasks ?? [body]).map((body) => taskOf({ ...answer, body }));
-    return { tasks, pause: retryAfter ?? (isHeld ? PAUSE : undefined) };
+    const wasHeld = isHeld && clock.now() - asked >= SECOND;
+    return { tasks, pause: retryAfter ?? (wasHeld ? PAUSE : undefined) };
   }
 
   return wait;

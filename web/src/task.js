@@ -8,9 +8,7 @@ const NO_SPEECH = ['SUCCESS_WITH_NO_VALID_FRAGMENT', 'ASR_RESPONSE_HAVE_NO_WORDS
 
 export function taskOf({ body, requestId }) {
   const output = body?.output;
-  if (typeof output?.task_id !== 'string') {
-    throw malformed({ requestId });
-  }
+  if (typeof output?.task_id !== 'string') throw malformed({ requestId });
   const status = output.task_status ?? 'UNKNOWN';
   return {
     id: output.task_id,

@@ -46,9 +46,7 @@ export function tokensOf(source, broker, send, clock) {
       const body = typeof given === 'string' ? await exchanged(given) : given;
       const { token = body?.access_token, base_url: baseUrl, expires_in: seconds } = body ?? {};
       const life = seconds * SECOND;
-      if (!/^[\x21-\x7e]+$/.test(token ?? '') || !(life >= 0)) {
-        throw malformed();
-      }
+      if (!/^[!-~]+$/.test(token ?? '') || !(life >= 0)) throw malformed();
       if (life <= FLOOR) throw new ValetError('Credentials', 'the sign-in has ended');
       // The last third of a life is time enough for several tries.
       const times = { dies: asked + life, renews: asked + (life * 2) / 3 };

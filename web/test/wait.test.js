@@ -50,6 +50,13 @@ test('where nothing is held it asks less and less often', async () => {
   assert.equal(relay.calls.length, asked, 'nobody waits any more');
 });
 
+test('an answer that claims to have been held, and was not, is not asked for in a loop', async () => {
+  const { relay, clock, client } = setUp({ [ONE]: () => held(task('t-1', 'RUNNING')) });
+  client.wait('t-1').catch(() => {});
+  await clock.advance(60_000);
+  assert(relay.calls.length < 22, `${relay.calls.length} calls in a minute`);
+});
+
 test('an answer at once with Retry-After is obeyed', async () => {
   const { relay, clock, client } = setUp({ [ONE]: () => ({ body: task('t-1', 'RUNNING'), headers: { 'Retry-After': '17' } }) });
   client.wait('t-1').catch(() => {});
