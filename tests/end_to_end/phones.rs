@@ -16,9 +16,19 @@ use crate::{
 
 const GUIDE: &str = include_str!("../../docs/phones.md");
 const LOGIN: &str = "https://login.example.com";
-/// Fields whose values are another each time: of them the guide has examples.
-const EXAMPLES: [&str; 8] =
-    ["token", "expires_at", "task_id", "request_id", "submit_time", "scheduled_time", "end_time", "duration"];
+/// Fields whose values are another each time: of them the guide has examples. How many files of a task that runs are
+/// done by then is one of them.
+const EXAMPLES: [&str; 9] = [
+    "SUCCEEDED",
+    "token",
+    "expires_at",
+    "task_id",
+    "request_id",
+    "submit_time",
+    "scheduled_time",
+    "end_time",
+    "duration",
+];
 
 /// A request and its answer, as the guide has them.
 struct Exchange {

@@ -11,6 +11,8 @@ const STATUSES = { PENDING: 'waiting for its turn', RUNNING: 'being transcribed'
 
 let running;
 let client;
+/** What may have been submitted, and the key that makes it safe to submit it again. */
+let doubtful;
 
 /** Which apps this page can be signed in as; and whether it was opened where the broker expects it. */
 async function setUp() {
@@ -62,7 +64,8 @@ function request() {
 }
 
 async function run() {
-  const began = performance.now();
+  const [began, wanted] = [performance.now(), request()];
+  const text = JSON.stringify(wanted);
   const stopping = new AbortController();
   running = { stopping };
   const { signal } = stopping;
@@ -74,14 +77,19 @@ async function run() {
   try {
     client ??= new Client({ broker: location.origin, token });
     say(status, 'Submitting…');
-    const { files } = await client.transcribe(request(), { signal, onProgress });
+    const idempotencyKey = doubtful?.text === text ? doubtful.key : undefined;
+    const { files } = await client.transcribe(wanted, { signal, onProgress, idempotencyKey });
+    doubtful = undefined;
     transcripts.append(...files.map(shown));
     transcripts.hidden = false;
     const seconds = Math.round((performance.now() - began) / 1000);
     const done = files.filter((file) => file.transcript).length;
     say(status, `Done in ${seconds} s: ${done} of ${files.length} ${files.length === 1 ? 'recording' : 'recordings'} transcribed.`);
   } catch (error) {
+    if (error.idempotencyKey) doubtful = { text, key: error.idempotencyKey };
+    // A task that was cancelled may be told of before the answer to its cancellation comes.
     if (signal.aborted) say(status, signal.reason);
+    else if (running.task?.status === 'CANCELED') say(status, 'Cancelled.');
     else failed(error);
   } finally {
     ended();

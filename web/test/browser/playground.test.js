@@ -156,6 +156,28 @@ test('a recording that the page may not fetch is heard from the disk', async () 
   await context.close();
 });
 
+test('a submit whose answer is lost is sent again by the same key, and happens once', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const before = await stage.submits();
+  let isLost = true;
+  await page.route('**/transcription', async (route) => {
+    if (!isLost) return route.continue();
+    isLost = false;
+    await route.fetch();
+    return route.abort();
+  });
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await page.getByRole('alert').waitFor();
+  assert.match(await page.getByRole('alert').textContent(), /may have been submitted.*Ambiguous/);
+  assert.equal(await stage.submits(), before + 1);
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  assert.equal(await stage.submits(), before + 1, 'it is the same task');
+  await context.close();
+});
+
 test('a task that has not begun is cancelled', async () => {
   const slow = await start({ pending: 60 });
   try {

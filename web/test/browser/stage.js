@@ -47,8 +47,12 @@ export async function start({ pending = 0.3, running = 1.5, more = '' } = {}) {
     run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, join(work, 'broker.log'), stops);
     await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
     const read = (name) => (existsSync(join(work, name)) ? readFileSync(join(work, name), 'utf8') : '');
-    const journal = async () => (await fetch(`${new URL(base).origin}/_sandbox/journal`)).json();
-    return { broker, files, foreign, issuer, journal, page, read, stop };
+    /** How many submits have reached the upstream. */
+    const submits = async () => {
+      const journal = await fetch(`${new URL(base).origin}/_sandbox/journal?operation=submit`);
+      return (await journal.json()).entries.length;
+    };
+    return { broker, files, foreign, issuer, page, read, stop, submits };
   } catch (error) {
     await stop();
     throw error;
