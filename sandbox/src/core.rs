@@ -8,7 +8,7 @@ use crate::{
     accounts::Accounts,
     fault::Script,
     journal::Journal,
-    settings::{Settings, TaskTime},
+    settings::{Settings, TaskTime, TimeOfTasks},
     storage::Storage,
     tasks::{Results, Tasks, Work},
 };
@@ -32,8 +32,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// How long a task takes that is submitted now.
-    pub(crate) fn task_time(&self) -> TaskTime {
+    /// How long a task with these URLs takes that is submitted now.
+    pub(crate) fn task_time(&self, urls: &[String]) -> TaskTime {
+        let settled = self.settings.time_of_tasks.as_ref().and_then(|TimeOfTasks(time)| time(urls));
+        settled.unwrap_or_else(|| self.usual_task_time())
+    }
+
+    fn usual_task_time(&self) -> TaskTime {
         *self.task_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

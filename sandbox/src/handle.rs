@@ -7,7 +7,7 @@ use crate::{
     fault::Fault,
     journal::{Counts, Entry, Operation},
     settings::TaskTime,
-    tasks::TaskStatus,
+    tasks::{TaskStatus, View},
 };
 
 /// A handle to a sandbox; clones are handles to the same one.
@@ -25,6 +25,8 @@ pub struct TaskSummary {
     pub account: String,
     /// How far it is at present.
     pub status: TaskStatus,
+    /// When it ended, since the Unix epoch; absent before that came.
+    pub ended: Option<Duration>,
     /// The URLs it was submitted with.
     pub file_urls: Vec<String>,
 }
@@ -120,11 +122,10 @@ impl SandboxHandle {
         let now = self.core.clock.now();
         let mut tasks = self.core.tasks.all(now);
         tasks.sort_by_key(|task| task.submitted.at);
-        let summary = |task: Arc<crate::tasks::Task>| TaskSummary {
-            task_id: task.id.clone(),
-            account: task.account.clone(),
-            status: task.view(now).status,
-            file_urls: task.order.file_urls.clone(),
+        let summary = |task: Arc<crate::tasks::Task>| {
+            let View { status, end: ended, .. } = task.view(now);
+            let (task_id, account) = (task.id.clone(), task.account.clone());
+            TaskSummary { task_id, account, status, ended, file_urls: task.order.file_urls.clone() }
         };
         tasks.into_iter().map(summary).collect()
     }

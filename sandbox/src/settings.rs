@@ -1,6 +1,6 @@
 //! How a sandbox is to behave; checked as a whole when it is bound.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -27,6 +27,17 @@ pub struct Settings {
     pub(crate) download: DownloadLimits,
     pub(crate) journal_capacity: usize,
     pub(crate) recogniser: Option<Arc<dyn Recogniser>>,
+    pub(crate) time_of_tasks: Option<TimeOfTasks>,
+}
+
+/// How long a task with these URLs takes at least, if that is settled for it alone.
+#[derive(Clone)]
+pub(crate) struct TimeOfTasks(pub(crate) Arc<dyn Fn(&[String]) -> Option<TaskTime> + Send + Sync>);
+
+impl fmt::Debug for TimeOfTasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TimeOfTasks").finish_non_exhaustive()
+    }
 }
 
 /// How long a task takes at least, by the sandbox's clock.
@@ -108,6 +119,7 @@ impl Default for Settings {
             },
             journal_capacity: 100_000,
             recogniser: None,
+            time_of_tasks: None,
         }
     }
 }
@@ -200,6 +212,16 @@ impl Settings {
     #[must_use]
     pub fn with_task_time(mut self, pending: Duration, running: Duration) -> Self {
         self.task_time = TaskTime { pending, running };
+        self
+    }
+
+    /// Lets a task take at least as long as `time` says of its URLs; where it says nothing, as long as the others.
+    #[must_use]
+    pub fn with_time_of_tasks(
+        mut self,
+        time: impl Fn(&[String]) -> Option<TaskTime> + Send + Sync + 'static,
+    ) -> Self {
+        self.time_of_tasks = Some(TimeOfTasks(Arc::new(time)));
         self
     }
 

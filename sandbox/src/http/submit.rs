@@ -42,13 +42,14 @@ pub(super) fn answer(core: &Core, call: &Call) -> Answer {
     let terms = Terms { urls_max: core.settings.urls_max, resolves_oss: call.resolves_oss() };
     let order = Transcription::read(&call.body, terms)?;
     core.accounts.take_submit(&caller.account, order.model.name(), now)?;
+    let time = core.task_time(&order.file_urls);
     let task = Arc::new(Task::new(
         ids::uuid(),
         (caller.account.name.clone(), caller.fingerprint),
         call.request_id.clone(),
         order,
         Moment { at: now, unix: core.clock.unix() },
-        (core.task_time(), core.settings.all_failed),
+        (time, core.settings.all_failed),
     ));
     core.tasks.add(task.clone(), now)?;
     core.work.start(task.clone());

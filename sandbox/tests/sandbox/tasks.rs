@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use valet_sandbox::{AllFailed, ListOrder, TaskStatus};
+use valet_sandbox::{AllFailed, ListOrder, TaskStatus, TaskTime};
 
 use crate::{
     harness::{Answer, PENDING, RUNNING, Stage, send},
@@ -244,4 +244,30 @@ async fn a_list_is_filtered() {
     list(&stage, "start_time=2025-04-08").await.refused_parameter("start_time");
     list(&stage, "start_time=20250408000000&end_time=20250409000001").await.refused_parameter("end_time");
     list(&stage, "start_time=20250408000001&end_time=20250408000000").await.refused_parameter("end_time");
+}
+
+#[tokio::test]
+async fn a_task_takes_as_long_as_is_settled_for_its_urls() {
+    let hour = Duration::from_hours(1);
+    let time = TaskTime { pending: Duration::ZERO, running: hour };
+    let slow = move |urls: &[String]| urls[0].ends_with("?slow").then_some(time);
+    let stage = Stage::with(|settings| settings.with_time_of_tasks(slow)).await;
+    let url = stage.origin.file("a.wav", one_second());
+    let (usual, slow) = (
+        stage.task(std::slice::from_ref(&url), json!({})).await,
+        stage.task(&[format!("{url}?slow")], json!({})).await,
+    );
+    stage.clock.asleep("sandbox", 1).await;
+    stage.clock.advance(PENDING);
+    stage.handle.wait_for_work(2).await;
+    let ended = |id: &str| stage.handle.tasks().into_iter().find(|task| task.task_id == id).unwrap().ended;
+    assert_eq!(ended(&usual), None);
+    stage.clock.advance(RUNNING);
+    let took = ended(&usual).unwrap();
+    assert_eq!(
+        (stage.query(&slow).await["output"]["task_status"].as_str(), ended(&slow)),
+        (Some("RUNNING"), None)
+    );
+    stage.clock.advance(hour);
+    assert_eq!(ended(&slow).unwrap() - took, hour - PENDING - RUNNING);
 }

@@ -1,9 +1,10 @@
-//! Benchmarks of the broker: ratios of two servers, measured in one run on the same cores.
+//! Benchmarks of broker and client: ratios of two sides, measured in one run on the same cores.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks pin processes to cores and read /proc: they run on Linux only");
 
 mod cached_issue;
+mod clients;
 mod comparison;
 mod cores;
 mod generator;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Measures the broker against baselines, both in one run on the same two cores.
+/// Measures broker and client against baselines, both in one run on the same two cores.
 ///
 /// The broker is the binary `valet-server` beside this one. `cargo run` brings it up to date; otherwise
 /// build it with the same profile first: `cargo build --profile dist -p valet-server`.
@@ -39,9 +40,17 @@ enum Command {
     /// The same beside node oidc-provider and nginx: starts each of them on core 0, load on core 1; takes one
     /// minute, and installs oidc-provider by npm if it is not there.
     Peers(peers::Options),
+    /// Valet's client beside the vendor's SDK for Python, at the same sandbox: delay between the end of a task and
+    /// knowing it, queries, memory and time, for one task, a hundred and thousands. Each side is a process on
+    /// core 0; takes about fifty minutes, half of them the SDK's with thousands of tasks, and installs the SDK
+    /// by pip if it is not there.
+    Client(clients::Options),
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
     Bare,
+    /// Valet's client: reads its job from standard input, prints its report.
+    #[command(hide = true)]
+    Transcribe,
     /// The load generator: reads its job from standard input, prints its report.
     #[command(hide = true)]
     Generate,
@@ -61,6 +70,8 @@ fn run(command: Command) -> Outcome<()> {
     match command {
         Command::CachedIssue(options) => measure(cached_issue::run(&options)),
         Command::Peers(options) => measure(peers::run(&options)),
+        Command::Client(options) => on_load_core(clients::run(&options)),
+        Command::Transcribe => clients::work(),
         Command::Bare => {
             server::serve_bare(serde_json::from_reader(std::io::stdin().lock())?, printer::address)
         }
@@ -72,9 +83,14 @@ fn run(command: Command) -> Outcome<()> {
     }
 }
 
-/// Runs a benchmark on the core for load. Stopped by a signal, it still ends the processes it started.
+/// Brings the broker up to date and runs a benchmark.
 fn measure(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     server::build_broker()?;
+    on_load_core(benchmark)
+}
+
+/// Runs a benchmark on the core for load. Stopped by a signal, it still ends the processes it started.
+fn on_load_core(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     cores::pin_to(cores::LOAD)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
