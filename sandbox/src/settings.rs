@@ -31,8 +31,10 @@ pub struct Settings {
 }
 
 /// How long a task with these URLs takes at least, if that is settled for it alone.
+type TimeOf = dyn Fn(&[String]) -> Option<TaskTime> + Send + Sync;
+
 #[derive(Clone)]
-pub(crate) struct TimeOfTasks(pub(crate) Arc<dyn Fn(&[String]) -> Option<TaskTime> + Send + Sync>);
+pub(crate) struct TimeOfTasks(pub(crate) Arc<TimeOf>);
 
 impl fmt::Debug for TimeOfTasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

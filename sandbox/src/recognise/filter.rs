@@ -56,10 +56,16 @@ fn drop_empty(words: &mut Vec<Word>) {
     for word in words.drain(..) {
         if !word.text.trim().is_empty() {
             kept.push(word);
-        } else if let Some(before) = kept.last_mut().filter(|before| before.punctuation.is_empty()) {
+        } else if !word.punctuation.is_empty()
+            && let Some(before) = kept.last_mut().filter(|before| before.punctuation.is_empty())
+        {
             before.text.truncate(before.text.trim_end().len());
             before.punctuation = word.punctuation;
         }
+    }
+    // No space ends a sentence.
+    if let Some(last) = kept.last_mut().filter(|last| last.punctuation.is_empty()) {
+        last.text.truncate(last.text.trim_end().len());
     }
     *words = kept;
 }
@@ -83,5 +89,14 @@ mod tests {
         assert_eq!(filtered("A Test, 你好世界。", signed), "A ****, 你好**。");
         let empty = r#"{"filter_with_empty":{"word_list":["test","beginning"]}}"#;
         assert_eq!(filtered("Beginning the test. Test.", empty), "the.");
+        assert_eq!(filtered("The test is over, test, is it?", empty), "The is over, is it?");
+    }
+
+    #[test]
+    fn one_word_may_be_masked_and_another_removed_in_the_same_sentence() {
+        let both =
+            r#"{"filter_with_signed":{"word_list":["market"]},"filter_with_empty":{"word_list":["bread"]}}"#;
+        assert_eq!(filtered("The market sells fresh bread daily.", both), "The ****** sells fresh daily.");
+        assert_eq!(filtered("Bread. Market bread", both), "******");
     }
 }

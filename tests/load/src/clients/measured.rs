@@ -59,15 +59,15 @@ impl Measured {
     pub(super) fn row(&self, side: &str) -> String {
         let mut delays: Vec<f64> = self.delays.iter().map(|(_, delay)| *delay).collect();
         delays.sort_by(f64::total_cmp);
-        let at = |part: f64| delays.get((delays.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN);
+        let at = |hundredth: usize| delays.get(delays.len() * hundredth / 100).copied().unwrap_or(f64::NAN);
         format!(
             "{side:<10} {} of {} tasks known; delay mean {:.2} s, p50 {:.2} s, p99 {:.2} s; {:.1} queries a task; \
              {} × 429 surfaced; {} submitted twice; {:.0} s; {:.1} MiB",
             self.delays.len(),
             self.tasks,
             self.mean_delay(0).unwrap_or(f64::NAN),
-            at(0.5),
-            at(0.99),
+            at(50),
+            at(99),
             self.queries_each().unwrap_or(f64::NAN),
             self.report.refused,
             self.doubled,
