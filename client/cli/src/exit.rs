@@ -88,7 +88,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = error.kind();
         let code = error.code().map_or_else(|| format!("{kind:?}"), str::to_owned);
-        Self { exit: kind.into(), code, message: error.to_string(), advice: advice(kind) }
+        let advice = error.remedy().or_else(|| advice(kind));
+        Self { exit: kind.into(), code, message: error.to_string(), advice }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, process::Command};
 
 use serde_json::json;
-use valet_client::{Client, Token};
+use valet_client::{Client, Token, token::Mode};
 use valet_clock::Clock;
 
 use crate::{
@@ -41,6 +41,7 @@ pub(crate) async fn run(
             "expires_in": token.life().map(|life| life.as_secs()),
             "expires_at": token.life().map(|life| asked.saturating_add(life).as_secs()),
             "queries_per_second": token.queries_per_second(),
+            "mode": mode(&token),
         })
         .to_string(),
     };
@@ -72,6 +73,11 @@ fn becoming(mut command: Command) -> std::io::Error {
         Ok(status) => std::process::exit(status.code().unwrap_or(1)),
         Err(error) => error,
     }
+}
+
+/// As the broker names it.
+fn mode(token: &Token) -> &'static str {
+    if token.mode() == Mode::Relay { "relay" } else { "direct" }
 }
 
 /// As a shell takes it for one word.

@@ -22,7 +22,13 @@ pub(crate) enum Event<'e> {
     /// A transcript was written to these files, or to standard output.
     Written { recording: &'e str, files: &'e [PathBuf] },
     /// A recording has no transcript.
-    Failed { recording: &'e str, code: &'e str, message: &'e str },
+    Failed {
+        recording: &'e str,
+        code: &'e str,
+        message: &'e str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remedy: Option<&'static str>,
+    },
     /// Something worth knowing.
     Note { message: &'e str },
     /// Something went wrong.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use valet_client::{Task, TaskId};
+use valet_client::{FileFailure, Task, TaskId};
 
 use self::{board::Board, event::Event};
 use crate::{
@@ -106,12 +106,15 @@ impl Progress {
     /// A recording has no transcript.
     pub(crate) fn failed(&self, source: &Source, code: &str, message: &str) {
         let recording = &source.to_string();
+        let failure = FileFailure::Failed { code: code.to_owned(), message: message.to_owned() };
+        let remedy = failure.remedy();
         if let Shown::Events = self.0.shown {
-            return self.tell(&Event::Failed { recording, code, message });
+            return self.tell(&Event::Failed { recording, code, message, remedy });
         }
         let message = if message.is_empty() { "the service gave no reason" } else { message };
         let code = if message.contains(code) { String::new() } else { format!(" ({code})") };
-        self.error(&format!("{recording}: {message}{code}"));
+        let remedy = remedy.map(|remedy| format!("\n  {remedy}")).unwrap_or_default();
+        self.error(&format!("{recording}: {message}{code}{remedy}"));
     }
 
     /// Runs `print` while nothing else is on the terminal.

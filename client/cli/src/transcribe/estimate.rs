@@ -60,8 +60,8 @@ fn estimate(
         Some(length) => {
             let seconds = length.as_secs_f64() * (recordings * channels) as f64;
             format!(
-                "at most {:.2} USD, if each is {} s of nothing but speech on {channels} channel(s)",
-                seconds * price,
+                "at most {} USD, if each is {} s of nothing but speech on {channels} channel(s)",
+                dollars(seconds * price),
                 length.as_secs()
             )
         }
@@ -75,6 +75,11 @@ fn estimate(
     )
 }
 
+/// To the cent, or to the hundredth of one where it is little.
+fn dollars(amount: f64) -> String {
+    if amount < 0.1 { format!("{amount:.4}") } else { format!("{amount:.2}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +88,8 @@ mod tests {
     fn the_cost_is_that_of_all_recordings_and_channels() {
         let told = estimate(10, 0, 2, Some(Duration::from_secs(3600)), PRICE);
         assert!(told.contains("at most 2.52 USD"), "{told}");
+        let little = estimate(1, 0, 1, Some(Duration::from_secs(60)), PRICE);
+        assert!(little.contains("at most 0.0021 USD"), "{little}");
         let unknown = estimate(10, 2, 1, None, PRICE);
         assert!(unknown.contains("0.1260 USD for each hour") && unknown.contains("not known"), "{unknown}");
     }

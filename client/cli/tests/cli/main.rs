@@ -7,6 +7,8 @@ mod runs;
 mod crash;
 // The commands about tokens and tasks.
 mod account;
+// The same with tokens of a relay.
+mod relay;
 
 // Where a run is cut off.
 mod cut;

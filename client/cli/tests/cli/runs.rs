@@ -97,6 +97,7 @@ fn a_recording_that_fails_stops_no_other_and_is_tried_again_by_the_next_command(
     let run = stage.run(&line);
     assert_eq!(run.code, 5);
     assert!(run.err.contains(&url("missing")), "{}", run.err);
+    assert!(run.err.contains("\n  Check the URL"), "and what to do about it: {}", run.err);
     assert_eq!(names(&stage.path("out")), ["one.txt"]);
     assert_eq!(stage.run(&line).code, 5);
     assert_eq!(stage.submitted().iter().filter(|submitted| **submitted == url("one")).count(), 1);
