@@ -110,17 +110,21 @@ impl Api {
                 [_] => vec![parsed(&answer)?],
                 _ => parsed::<Awaited>(&answer)?.tasks,
             };
-            Ok((tasks, answer.waited))
+            Ok((tasks, answer))
         });
         let now = self.clock.now();
-        match &answered {
-            Ok((tasks, false)) if !tasks.iter().any(|task| task.status().is_final()) => {
-                self.long_polls.ignored(now);
+        match answered {
+            Ok((tasks, answer)) => {
+                if !answer.waited && !tasks.iter().any(|task| task.status().is_final()) {
+                    self.long_polls.ignored(now, answer.retry_after);
+                }
+                Ok((tasks, answer.waited))
             }
-            Ok(_) => {}
-            Err(error) => self.long_polls.refused(now, ids.len(), error),
+            Err(error) => {
+                self.long_polls.refused(now, ids.len(), &error);
+                Err(error)
+            }
         }
-        answered
     }
 
     /// Asks how far a task is, and again if that fails.

@@ -45,18 +45,18 @@ impl LongPolls {
         }
     }
 
-    /// It was asked to hold an answer back, and did not.
-    pub(crate) fn ignored(&self, now: Instant) {
-        self.lock().rests_until = now.checked_add(REST);
+    /// It was asked to hold an answer back, and did not; where too many wait already it says when to ask again.
+    pub(crate) fn ignored(&self, now: Instant, retry_after: Option<Duration>) {
+        self.lock().rests_until = now.checked_add(retry_after.unwrap_or(REST).min(REST));
     }
 
     /// It refused to wait for so many tasks.
     pub(crate) fn refused(&self, now: Instant, tasks: usize, error: &Error) {
-        let mut known = self.lock();
         if error.status() == Some(429) {
-            // Too many wait there already.
-            known.rests_until = now.checked_add(error.retry_after().unwrap_or(REST).min(REST));
-        } else if tasks > 1 && matches!(error.kind(), Kind::Refused | Kind::Malformed) {
+            return self.ignored(now, error.retry_after());
+        }
+        let mut known = self.lock();
+        if tasks > 1 && matches!(error.kind(), Kind::Refused | Kind::Malformed) {
             known.alone_until = now.checked_add(REST);
         }
     }

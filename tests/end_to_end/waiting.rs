@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use valet_client::{Status, TranscriptionRequest};
 use valet_clock::Clock;
 use valet_sandbox::Operation;
 
 use crate::{
-    harness::{SECOND, answered},
+    harness::{SECOND, answered, promptly},
     relayed::{Relayed, code, status},
     reload::reload,
 };
@@ -58,6 +60,33 @@ async fn many_who_wait_for_one_task_cost_the_queries_of_one() {
     }
     relayed.seated(0).await;
     assert!(asked(&relayed) <= 20, "{} queries", asked(&relayed));
+    relayed.stage.stop().await;
+}
+
+/// The client is told by its token that it is at a relay.
+#[tokio::test]
+async fn the_client_waits_for_its_tasks_in_few_requests_and_knows_their_ends_soon() {
+    let relayed = Relayed::new().await;
+    let (stage, client) = (&relayed.stage, relayed.stage.stack.client());
+    stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 90);
+    let began = stage.clock.unix();
+    let mut waits = Vec::new();
+    for number in 0..12 {
+        let url = format!("{}?{number}", relayed.recordings.url("market.wav"));
+        let task = promptly(client.submit(&TranscriptionRequest::new([url]))).await.unwrap();
+        waits.push(client.wait(task.id()).into_future());
+    }
+    let (waiting, mut most) = (tokio::spawn(join_all(waits)), 0);
+    while !waiting.is_finished() {
+        most = most.max(stage.metric("valet_relay_waiting").await);
+        stage.clock.advance(STEP);
+    }
+    let statuses = waiting.await.unwrap().into_iter().map(|task| task.unwrap().status().clone());
+    assert!(statuses.into_iter().all(|status| status == Status::Succeeded));
+    assert!((1..=4).contains(&most), "twelve tasks, {most} requests that wait");
+    let late = stage.clock.unix() - began - SECOND * 90;
+    // The time is turned while exchanges take place, so some of it passes during them.
+    assert!(late <= SECOND * 20, "{late:?}");
     relayed.stage.stop().await;
 }
 
