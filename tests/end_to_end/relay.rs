@@ -235,9 +235,9 @@ async fn a_list_is_filtered_as_at_the_service() {
     };
     // The time of the test begins at 2025-04-08 01:46:09 UTC.
     let (early, late) = ("20250408094600", "20250408094630");
-    assert_eq!(ids(&format!("start_time={early}&end_time={late}")).await, [first.clone()]);
-    assert_eq!(ids(&format!("start_time={late}")).await, [second.clone()]);
-    assert_eq!(ids(&format!("task_id={first}&model_name=fun-asr")).await, [first.clone()]);
+    assert_eq!(ids(&format!("start_time={early}&end_time={late}")).await, std::slice::from_ref(&first));
+    assert_eq!(ids(&format!("start_time={late}")).await, std::slice::from_ref(&second));
+    assert_eq!(ids(&format!("task_id={first}&model_name=fun-asr")).await, std::slice::from_ref(&first));
     assert_eq!(ids("task_id=no-such-task").await, [""; 0]);
     for wrong in ["start_time=yesterday", "end_time=20251301000000", "colour=blue"] {
         let answer = relayed.get(&format!("/tasks/?{wrong}"), &bearer).await;
