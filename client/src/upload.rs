@@ -16,6 +16,7 @@ use futures_util::stream;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 use tokio::{fs::File, io::AsyncReadExt};
+use tracing::Instrument;
 use url::{Host, Url};
 use valet_clock::ClockExt;
 
@@ -229,7 +230,8 @@ impl IntoFuture for Upload {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        let span = tracing::info_span!("upload", model = %self.model);
+        Box::pin(self.run().instrument(span))
     }
 }
 

@@ -9,11 +9,13 @@ use std::{
 };
 
 use futures_util::{Stream, TryStreamExt, stream};
+use tracing::Instrument;
 use valet_clock::{ClockExt, SharedClock};
 use valet_pacing::PollSchedule;
 
 use crate::{
     Error, Kind, Status, Task, TaskId,
+    error::printable,
     poller::{Manner, Poller, Watch},
 };
 
@@ -122,7 +124,8 @@ impl<'r> IntoFuture for Wait<'r> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'r>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        let span = tracing::debug_span!("wait", task = %printable(self.id.to_string()));
+        Box::pin(self.run().instrument(span))
     }
 }
 

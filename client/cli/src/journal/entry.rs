@@ -34,6 +34,8 @@ pub(crate) enum Entry {
     Submitted { intent: u64, task: TaskId },
     /// The intent's task was certainly not submitted.
     NotSubmitted { intent: u64, code: String, message: String },
+    /// The intent's task was looked for until it could not arrive any more, and was not found.
+    NotFound { intent: u64 },
     /// Nobody could tell whether the intent's task was submitted, and it was decided to do it again.
     GivenUp { intent: u64 },
     /// The transcript of a source was written to these files, or to standard output if there are none.

@@ -64,6 +64,8 @@ pub(crate) struct Attempt {
     pub(crate) at: Timestamp,
     pub(crate) intent: Intent,
     pub(crate) task: Option<TaskId>,
+    /// Whether it may be under way yet; not if it was looked for until it could not be any more.
+    pub(crate) may_arrive: bool,
 }
 
 impl State {
@@ -87,12 +89,14 @@ impl State {
                     let known = self.known(source);
                     (known.standing, known.done) = (Standing::Open(intent.intent), false);
                 }
-                self.intents.insert(intent.intent, Attempt { at, intent, task: None });
+                let attempt = Attempt { at, intent, task: None, may_arrive: true };
+                self.intents.insert(attempt.intent.intent, attempt);
             }
             Entry::Submitted { intent, task } => {
                 self.attempt(intent)?.task = Some(task);
                 self.settle(intent, &Standing::Submitted(intent));
             }
+            Entry::NotFound { intent } => self.attempt(intent)?.may_arrive = false,
             Entry::NotSubmitted { intent, .. } | Entry::GivenUp { intent } => {
                 self.attempt(intent)?;
                 self.settle(intent, &Standing::New);

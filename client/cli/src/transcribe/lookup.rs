@@ -38,7 +38,8 @@ pub(super) async fn task_of(
 ) -> Result<Option<TaskId>, Error> {
     let begun = since_epoch(attempt.at);
     let now = clock.unix();
-    let arrives_until = if now < begun + LONGEST_SUBMIT { now + IN_FLIGHT } else { now };
+    let may_be_under_way = now < begun + LONGEST_SUBMIT && attempt.may_arrive;
+    let arrives_until = if may_be_under_way { now + IN_FLIGHT } else { now };
     let mut seen = HashSet::new();
     loop {
         // Read before the list is: what arrived until then is on it.

@@ -168,7 +168,12 @@ impl Run<'_> {
                 self.note(Entry::GivenUp { intent: number })?;
                 Box::pin(self.submitted(places)).await
             }
-            Ok(None) => self.leave(places, &Failure::undecided()),
+            Ok(None) => {
+                if attempt.may_arrive {
+                    self.note(Entry::NotFound { intent: number })?;
+                }
+                self.leave(places, &Failure::undecided())
+            }
             Err(error) => self.leave(places, &error.into()),
         }
     }

@@ -35,7 +35,7 @@ const FLAGS: [&str; 10] = [
     "{stem}.{ext}",
 ];
 /// Runs at the same time: most of the time passes in waiting for a submit that may be arriving.
-const AT_ONCE: usize = 40;
+const AT_ONCE: usize = 60;
 /// As many runs are killed at most before one is left alone.
 const KILLS: usize = 3;
 

@@ -30,7 +30,12 @@ impl Stage {
         let client = Client::builder().api_key(&base_url, "sk-test").unwrap().build().unwrap();
         let sources = URLS.map(str::to_owned).to_vec();
         let at = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(clock.unix()).unwrap();
-        let attempt = Attempt { at, intent: Intent { intent: 0, sources, uploads: Vec::new() }, task: None };
+        let attempt = Attempt {
+            at,
+            intent: Intent { intent: 0, sources, uploads: Vec::new() },
+            task: None,
+            may_arrive: true,
+        };
         Self { clock, sandbox: handle, client, attempt }
     }
 
@@ -84,6 +89,15 @@ async fn a_task_that_arrives_meanwhile_is_waited_for() {
     };
     let (found, (task, tasks)) = tokio::join!(stage.look(&[]), arrival);
     assert_eq!((found, tasks), (Some(task), 1));
+}
+
+#[tokio::test]
+async fn what_was_looked_for_to_the_end_is_not_waited_for_again() {
+    let mut stage = Stage::new().await;
+    stage.attempt.may_arrive = false;
+    assert_eq!(stage.look(&[]).await, None);
+    let task = stage.submit(&URLS).await;
+    assert_eq!(stage.look(&[]).await, Some(task), "and yet it is looked for");
 }
 
 #[tokio::test]
