@@ -134,7 +134,7 @@ fn against(name: &str, ours: &Measured, theirs: &Measured, skipped: usize) -> [V
         },
         Verdict {
             name: format!("{name}: queries against the SDK's"),
-            measured: ratio(|measured, _| measured.queries_each()),
+            measured: ratio(Measured::queries_each),
             bound: Bound::AtMost(1.0),
         },
     ]

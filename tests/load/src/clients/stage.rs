@@ -28,6 +28,17 @@ pub(super) enum Place {
     Relay,
 }
 
+/// What became of a task.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct End {
+    /// When it ended, in seconds since the Unix epoch.
+    pub(super) at: f64,
+    /// How often its URL was submitted.
+    pub(super) submits: usize,
+    /// How often it was asked for by itself.
+    pub(super) queries: u64,
+}
+
 /// Sandbox, broker and recordings of one run.
 pub(super) struct Stage {
     stack: Stack,
@@ -83,14 +94,22 @@ impl Stage {
         [Operation::Query, Operation::List, Operation::Cancel].map(|asked| sandbox.count(asked)).iter().sum()
     }
 
-    /// When each task ended, in seconds since the Unix epoch, by its URL; and how often a URL was submitted.
-    pub(super) fn ends(&self) -> HashMap<String, (f64, usize)> {
-        let mut ends: HashMap<String, (f64, usize)> = HashMap::new();
+    /// What became of each task that has ended, by its URL.
+    pub(super) fn ends(&self) -> HashMap<String, End> {
+        let mut queries: HashMap<String, u64> = HashMap::new();
+        for entry in self.stack.sandbox.journal() {
+            if entry.operation == Operation::Query {
+                let id = entry.path.rsplit('/').next().unwrap_or_default();
+                *queries.entry(id.to_owned()).or_default() += 1;
+            }
+        }
+        let mut ends: HashMap<String, End> = HashMap::new();
         for task in self.stack.sandbox.tasks() {
             let Some(ended) = task.ended else { continue };
-            let url = task.file_urls.into_iter().next().unwrap_or_default();
-            let known = ends.entry(url).or_default();
-            *known = (ended.as_secs_f64(), known.1 + 1);
+            let end = ends.entry(task.file_urls.into_iter().next().unwrap_or_default()).or_default();
+            end.at = ended.as_secs_f64();
+            end.submits += 1;
+            end.queries += queries.get(&task.task_id).copied().unwrap_or_default();
         }
         ends
     }
