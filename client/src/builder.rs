@@ -33,6 +33,7 @@ pub struct ClientBuilder {
     clock: SharedClock,
     schedule: PollSchedule,
     reference: Option<String>,
+    subject: Option<String>,
 }
 
 enum Source {
@@ -43,7 +44,14 @@ enum Source {
 impl Default for ClientBuilder {
     fn default() -> Self {
         let clock = Arc::new(SystemClock);
-        Self { source: None, http: None, clock, schedule: PollSchedule::default(), reference: None }
+        Self {
+            source: None,
+            http: None,
+            clock,
+            schedule: PollSchedule::default(),
+            reference: None,
+            subject: None,
+        }
     }
 }
 
@@ -80,6 +88,13 @@ impl ClientBuilder {
     /// of a job; at most 256 bytes.
     pub fn client_reference_id(mut self, reference: impl Into<String>) -> Self {
         self.reference = Some(reference.into());
+        self
+    }
+
+    /// The user of your app for whom the broker's tokens are: what is submitted at a relay is theirs alone, and limits
+    /// for each user count. Only for an app that may name its users, as the broker's operator settles.
+    pub fn subject(mut self, name: impl Into<String>) -> Self {
+        self.subject = Some(name.into());
         self
     }
 
@@ -123,8 +138,9 @@ impl ClientBuilder {
         let clock = self.clock;
         let tokens = match self.source {
             Some(Source::Broker { url, credential }) => {
-                let (http, clock, reference) = (http.clone(), clock.clone(), self.reference);
-                let source = BrokerSource { http, url, credential, reference, clock: clock.clone() };
+                let (http, clock) = (http.clone(), clock.clone());
+                let (reference, subject) = (self.reference, self.subject);
+                let source = BrokerSource { http, url, credential, reference, subject, clock: clock.clone() };
                 Renewing::new(source, clock)
             }
             Some(Source::Other(make)) => make(clock.clone()),

@@ -80,6 +80,20 @@ async fn the_client_works_at_the_relay_without_being_told() {
 }
 
 #[tokio::test]
+async fn a_client_for_a_subject_has_that_ones_tasks() {
+    let relayed = Relayed::new().await;
+    let client = |name: &str| relayed.stage.stack.client_builder().subject(name).build().unwrap();
+    let alice = client("alice");
+    let request = TranscriptionRequest::new([relayed.recordings.url("market.wav")]);
+    let task = promptly(alice.submit(&request)).await.unwrap();
+    assert_eq!(promptly(client("alice").tasks().page(1)).await.unwrap().tasks[0].task_id, *task.id());
+    assert_eq!(promptly(client("bob").tasks().page(1)).await.unwrap().total, 0);
+    let bob = client("bob");
+    assert_eq!(promptly(bob.fetch(task.id())).await.unwrap().status(), &Status::Unknown);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_sees_anothers_task() {
     let other = valet_server::secret::AppSecret::generate();
     let relayed =

@@ -29,10 +29,12 @@ pub(crate) struct BrokerSource {
     pub(crate) credential: AppCredential,
     /// A word of the caller's for the broker's audit trail.
     pub(crate) reference: Option<String>,
+    /// The user of the app for whom the tokens are.
+    pub(crate) subject: Option<String>,
     pub(crate) clock: SharedClock,
 }
 
-#[derive(Serialize)]
+#[derive(Default, PartialEq, Serialize)]
 struct Body<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rejected: Option<String>,
@@ -40,6 +42,8 @@ struct Body<'b> {
     min_ttl: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_reference_id: Option<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'b str>,
 }
 
 /// The fields of the answer that we read.
@@ -90,8 +94,10 @@ impl BrokerSource {
             rejected: need.refused.map(Token::sha256),
             min_ttl: need.life.map(|life| life.as_secs()),
             client_reference_id: self.reference.as_deref(),
+            subject: self.subject.as_deref(),
         };
-        if body.rejected.is_some() || body.min_ttl.is_some() || body.client_reference_id.is_some() {
+        // Without anything to say there is no body at all.
+        if body != Body::default() {
             request = request.json(&body);
         }
         let answer =

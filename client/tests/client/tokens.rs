@@ -243,13 +243,14 @@ async fn a_token_that_is_refused_while_it_is_renewed_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn the_brokers_audit_trail_gets_the_word_that_was_set() {
+async fn the_broker_is_told_the_word_for_its_audit_trail_and_the_subject_that_were_set() {
     let clock = ManualClock::new();
     let server = accepting_from(&clock, 1).await;
     let builder = Client::builder().broker(&server.url(), AppCredential::new("acme", "s")).unwrap();
-    let builder = builder.client_reference_id("job-7").clock(Arc::new(ClientClock::new(&clock)));
+    let builder = builder.client_reference_id("job-7").subject("alice");
+    let builder = builder.clock(Arc::new(ClientClock::new(&clock)));
     turn_until(&clock, builder.build().unwrap().token()).await.unwrap();
-    assert_eq!(server.journal()[0].body, json!({ "client_reference_id": "job-7" }));
+    assert_eq!(server.journal()[0].body, json!({ "client_reference_id": "job-7", "subject": "alice" }));
 }
 
 #[tokio::test]
