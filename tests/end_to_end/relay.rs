@@ -233,33 +233,6 @@ async fn a_submit_happens_once_whoever_asks_again() {
     relayed.stage.stop().await;
 }
 
-/// The filters of *Manage asynchronous tasks*; times are those of China.
-#[tokio::test]
-async fn a_list_is_filtered_as_at_the_service() {
-    let relayed = Relayed::new().await;
-    let bearer = relayed.token(None).await;
-    let first = relayed.submitted(&bearer).await;
-    relayed.stage.clock.advance(SECOND * 50);
-    let bearer = relayed.token(None).await;
-    let second = relayed.submitted(&bearer).await;
-    let ids = async |query: &str| {
-        let list = relayed.get(&format!("/tasks/?{query}"), &bearer).await.json();
-        let data = list["data"].as_array().unwrap_or_else(|| panic!("{query}: {list}")).clone();
-        data.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    // The time of the test begins at 2025-04-08 01:46:09 UTC.
-    let (early, late) = ("20250408094600", "20250408094630");
-    assert_eq!(ids(&format!("start_time={early}&end_time={late}")).await, std::slice::from_ref(&first));
-    assert_eq!(ids(&format!("start_time={late}")).await, std::slice::from_ref(&second));
-    assert_eq!(ids(&format!("task_id={first}&model_name=fun-asr")).await, std::slice::from_ref(&first));
-    assert_eq!(ids("task_id=no-such-task").await, [""; 0]);
-    for wrong in ["start_time=yesterday", "end_time=20251301000000", "colour=blue"] {
-        let answer = relayed.get(&format!("/tasks/?{wrong}"), &bearer).await;
-        assert_eq!(code(&answer), (400, "InvalidParameter".into()), "{wrong}");
-    }
-    relayed.stage.stop().await;
-}
-
 #[tokio::test]
 async fn what_ends_a_token_ends_it_at_once() {
     let relayed = Relayed::new().await;
