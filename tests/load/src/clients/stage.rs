@@ -1,6 +1,6 @@
 //! Where the clients work: a sandbox and a broker in this process, and recordings that say how long they take.
 
-use std::{collections::HashMap, fs, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tempfile::TempDir;
@@ -46,6 +46,7 @@ pub(super) struct Stage {
     _folder: TempDir,
 }
 
+const RECORDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings");
 /// Documented: 600 submits a minute.
 const SUBMITS_PER_SECOND: f64 = 10.0;
 /// What a task waits before it begins, of the time that it takes.
@@ -54,9 +55,8 @@ const PENDING: f64 = 0.1;
 impl Stage {
     pub(super) async fn new(scenario: &Scenario, place: Place) -> Outcome<Self> {
         let folder = TempDir::new()?;
-        fs::write(folder.path().join("tone.wav"), tone())?;
         fs::create_dir(folder.path().join("state"))?;
-        let recordings = Recordings::serve(folder.path()).await?;
+        let recordings = Recordings::serve(Path::new(RECORDINGS)).await?;
         let key = |caller: usize| format!("sk-caller-{caller}");
         let mut sandbox = Settings::default()
             .with_key("sk-of-the-broker")
@@ -68,7 +68,7 @@ impl Stage {
         let relay = (place == Place::Relay).then(|| folder.path().join("state"));
         let app = "rate = { per_second = 1000000, burst = 1000000 }".to_owned();
         let stack = Stack::start(StackSettings { sandbox, relay, app, ..StackSettings::default() }).await?;
-        let url = recordings.url("tone.wav");
+        let url = recordings.url("market.wav");
         let planned = |caller: usize, place: usize, &(takes, audio_seconds): &(f64, f64)| Planned {
             url: format!("{url}?caller={caller}&task={place}&ms={:.0}", takes * 1000.0),
             audio_seconds,
@@ -144,33 +144,14 @@ impl Recogniser for Hello {
     }
 }
 
-/// A tenth of a second of a tone: PCM, one channel, 8 kHz, 16 bits.
-fn tone() -> Vec<u8> {
-    let samples: Vec<u8> = (0..800_i16).flat_map(|at| (at % 20 * 800 - 8000).to_le_bytes()).collect();
-    let size = u32::try_from(samples.len()).unwrap_or(0);
-    let mut wav = Vec::new();
-    wav.extend(b"RIFF");
-    wav.extend((36 + size).to_le_bytes());
-    wav.extend(b"WAVEfmt ");
-    wav.extend(16_u32.to_le_bytes());
-    wav.extend([1, 0, 1, 0]);
-    wav.extend(8000_u32.to_le_bytes());
-    wav.extend(16_000_u32.to_le_bytes());
-    wav.extend([2, 0, 16, 0]);
-    wav.extend(b"data");
-    wav.extend(size.to_le_bytes());
-    wav.extend(samples);
-    wav
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_url_says_how_long_its_task_takes() {
-        let time = time_of("http://127.0.0.1:1/tone.wav?caller=1&task=2&ms=3000").unwrap();
+        let time = time_of("http://127.0.0.1:1/market.wav?caller=1&task=2&ms=3000").unwrap();
         assert_eq!((time.pending, time.running), (Duration::from_millis(300), Duration::from_millis(2700)));
-        assert!(time_of("http://127.0.0.1:1/tone.wav").is_none());
+        assert!(time_of("http://127.0.0.1:1/market.wav").is_none());
     }
 }
