@@ -126,6 +126,9 @@ impl Reload {
         issue.site.store(site.clone());
         site.replaces(&before);
         issue.cache.sweep();
+        if config.max_cached_tokens != self.applied.max_cached_tokens {
+            issue.cache.resize(config.max_cached_tokens);
+        }
         if let Some(target) = turn {
             issue.trail.turn(target);
         }

@@ -167,6 +167,24 @@ async fn a_use_granted_under_the_old_policy_gets_nothing_of_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_cache_of_another_size_keeps_what_is_in_hand() {
+    let bench = Bench::new().await;
+    bench.permit(1);
+    let first = bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    for size in [1000, 1] {
+        bench.cache.resize(size);
+        let now = bench.clock.now();
+        assert!(
+            bench
+                .cache
+                .peek(bench.source(), &bench.upstream_use(), now)
+                .is_some_and(|token| token.is(&first))
+        );
+        assert_eq!((bench.cache.len(), bench.minted()), (1, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_sweep_drops_what_may_not_be_handed_out_any_more_and_nothing_else() {
     let bench = Bench::new().await;
     bench.permit(2);

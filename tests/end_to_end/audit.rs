@@ -5,7 +5,7 @@ use std::fmt::Write;
 use insta::assert_snapshot;
 use reqwest::Method;
 use serde_json::{Value, json};
-use valet_demo::{APP, StackSettings};
+use valet_demo::{APP, StackSettings, recordings::Recordings};
 use valet_sandbox::{Fault, Operation, Settings};
 use valet_server::{config::AuditKey, secret::AppSecret};
 
@@ -134,5 +134,86 @@ async fn an_audit_trail_that_fails_only_alarms_by_default() {
     promptly(async { while stage.metric("valet_audit_failing").await != 1 {} }).await;
     stage.ask().await.token();
     assert_eq!(stage.page("/readyz").await.status, 200);
+    stage.stop().await;
+}
+
+/// What submits a recording at the relay.
+fn submit(stage: &Stage, bearer: &str, url: &str) -> reqwest::RequestBuilder {
+    let body = json!({ "model": "fun-asr", "input": { "file_urls": [url] }, "parameters": {} });
+    let request = stage.request(Method::POST, "/api/v1/services/audio/asr/transcription");
+    request.bearer_auth(bearer).header("x-dashscope-async", "enable").json(&body)
+}
+
+#[tokio::test]
+async fn submits_cancels_and_results_have_their_lines_and_are_counted() {
+    let state = tempfile::tempdir().unwrap();
+    let (app, relay) = ("rate = { per_second = 1, burst = 3 }".into(), Some(state.path().to_owned()));
+    let stage = Stage::with(StackSettings { app, relay, ..StackSettings::default() }).await;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
+    let url = Recordings::serve(&folder).await.unwrap().url("market.wav");
+    let bearer = stage.ask().await.token();
+    let handle =
+        |answer: &crate::harness::Answer| answer.json()["output"]["task_id"].as_str().unwrap().to_owned();
+    let done = handle(&answered(submit(&stage, &bearer, &url)).await);
+    let cancelled = handle(&answered(submit(&stage, &bearer, "https://files.example.com/b.wav")).await);
+    let cancel = stage.request(Method::POST, &format!("/api/v1/tasks/{cancelled}/cancel"));
+    assert_eq!(answered(cancel.bearer_auth(&bearer)).await.status, 200);
+    let limited = answered(submit(&stage, &bearer, "https://files.example.com/c.wav")).await;
+    assert_eq!(limited.refusal(), (429, "Throttling.RateQuota".into(), Some(1)));
+    assert_eq!(limited.json()["message"], "this limit is reached: rate");
+    let result = loop {
+        let query = stage.request(Method::GET, &format!("/api/v1/tasks/{done}")).bearer_auth(&bearer);
+        let ended = answered(query).await.json();
+        if let Some(url) = ended["output"]["results"][0]["transcription_url"].as_str() {
+            break url.strip_prefix(&stage.stack.broker_url).unwrap().to_owned();
+        }
+        stage.clock.advance(SECOND);
+    };
+    assert_eq!(stage.page(&result).await.status, 200);
+    let page = stage.metrics().await;
+    for line in [
+        "valet_limit_refusals_total{limit=\"rate\"} 1",
+        "valet_decisions_total{door=\"submit\",outcome=\"done\"} 2",
+        "valet_decisions_total{door=\"submit\",outcome=\"rate_limited\"} 1",
+        "valet_decision_seconds_count 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+    }
+    let tasks = stage.stack.sandbox.tasks();
+    let remains = stage.stop().await;
+    let told: Vec<_> = remains
+        .audit
+        .iter()
+        .map(|line| {
+            ["door", "outcome", "app", "task", "reason"].map(|name| line.get(name).and_then(Value::as_str))
+        })
+        .collect();
+    let task = |file: &str| {
+        let found = tasks.iter().find(|task| task.file_urls[0].ends_with(file));
+        found.map(|task| task.task_id.as_str())
+    };
+    let wanted = [
+        [Some("v1"), Some("issued"), Some(APP), None, None],
+        [Some("submit"), Some("done"), Some(APP), task("market.wav"), None],
+        [Some("submit"), Some("done"), Some(APP), task("b.wav"), None],
+        [Some("cancel"), Some("done"), Some(APP), task("b.wav"), None],
+        [Some("submit"), Some("rate_limited"), Some(APP), None, Some("rate")],
+        [Some("result"), Some("done"), Some(APP), None, None],
+    ];
+    assert_eq!(told, wanted, "queries are not recorded");
+    assert_eq!(remains.audit[1]["urls"], 1);
+}
+
+#[tokio::test]
+async fn no_task_is_submitted_that_cannot_be_recorded_if_the_operator_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let audit = "path = \"/dev/full\"\non_failure = \"refuse\"".into();
+    let relay = Some(state.path().to_owned());
+    let stage = Stage::with(StackSettings { audit, relay, ..StackSettings::default() }).await;
+    promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
+    let refused =
+        answered(submit(&stage, stage.stack.secret.expose(), "https://files.example.com/a.wav")).await;
+    assert_eq!(refused.refusal(), (503, "SystemError".into(), Some(1)));
+    assert_eq!(stage.stack.sandbox.count(Operation::Submit), 0);
     stage.stop().await;
 }

@@ -33,6 +33,8 @@ mod expiry;
 mod fixtures;
 /// Hostile apps and users at the relay.
 mod hostile_apps;
+/// What callers write that would like to be a line of its own.
+mod injection;
 /// The keys that issuers publish.
 mod issuer_keys;
 /// Upstream keys: quarantine, probes, throttling, the next one.
@@ -80,6 +82,8 @@ mod traces;
 mod under_load;
 /// What callers are told of the upstream's faults.
 mod upstream_faults;
+/// More than one upstream.
+mod upstreams;
 /// Waiting at the relay.
 mod waiting;
 /// Least lives, refused tokens, tokens of one's own.

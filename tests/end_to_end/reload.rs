@@ -3,10 +3,13 @@
 use std::{fs, path::Path};
 
 use valet_demo::StackSettings;
-use valet_sandbox::{Fault, Operation};
+use valet_sandbox::{Fault, Operation, fingerprint};
 use valet_server::{audit, config::AuditKey, secret::AppSecret};
 
-use crate::harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly};
+use crate::{
+    harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly},
+    secrets::Log,
+};
 
 async fn following(app: &str) -> Stage {
     Stage::with(StackSettings { app: app.into(), follow: true, ..StackSettings::default() }).await
@@ -76,6 +79,36 @@ async fn a_file_with_mistakes_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_number_of_cached_tokens_is_taken_up_and_takes_none_away() {
+    let other = AppSecret::generate();
+    let app = format!("{UNHURRIED}\n[apps.other]\nsecrets = [\"{}\"]", other.hash());
+    let upstream = "shared_account = \"visible-to-all\"".into();
+    let stage = Stage::with(StackSettings { app, upstream, follow: true, ..StackSettings::default() }).await;
+    let ask_other =
+        || answered(stage.request(reqwest::Method::POST, "/v1/tokens").bearer_auth(other.expose()));
+    let token = stage.ask().await.token();
+    reload(&stage, &format!("tokens.max_cached = 2\n{}", stage.stack.config)).await;
+    ask_other().await.token();
+    assert_eq!(stage.ask().await.token(), token);
+    assert_eq!(stage.mints(), 2);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_listeners_waits_for_the_next_start_and_the_log_names_it() {
+    let (log, _guard) = Log::capture();
+    let stage = following(UNHURRIED).await;
+    let token = stage.ask().await.token();
+    let elsewhere = with(&stage, "metrics_listen = \"127.0.0.1:0\"", "metrics_listen = \"127.0.0.1:1\"");
+    reload(&stage, &format!("bounds.connections = 7\n{elsewhere}")).await;
+    assert_eq!(stage.ask().await.token(), token);
+    let said = log.text();
+    let waits = said.lines().find(|line| line.contains("at the next start")).unwrap();
+    assert!(waits.contains("\"metrics_listen, bounds\""), "{waits}");
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn a_changed_file_is_taken_up_by_itself() {
     let stage = following(UNHURRIED).await;
     stage.ask().await.token();
@@ -109,6 +142,27 @@ async fn a_key_is_rotated_in_its_file_without_a_restart() {
     let page = stage.metrics().await;
     let usable: Vec<_> = page.lines().filter(|line| line.starts_with("valet_key_usable{")).collect();
     assert!(usable.len() == 1 && usable[0].ends_with(" 1"), "{usable:?}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_written_over_the_old_one_is_taken_up_by_itself() {
+    let stage = following(UNHURRIED).await;
+    let file = stage.stack.folder().join("key");
+    fs::write(&file, &stage.stack.sandbox_key).unwrap();
+    reload(&stage, &with(&stage, "env = \"DASHSCOPE_API_KEY_0\"", &format!("file = {file:?}"))).await;
+    stage.ask().await.token();
+    stage.stack.sandbox.add_key("default", "sk-rotated");
+    fs::write(&file, "sk-rotated\n").unwrap();
+    promptly(async {
+        while outcomes(&stage, "applied").await < 3 {
+            stage.clock.advance(SECOND * 5);
+        }
+    })
+    .await;
+    stage.ask().await.token();
+    let keys: Vec<_> = stage.stack.sandbox.journal().into_iter().filter_map(|entry| entry.key).collect();
+    assert_eq!(keys, [&*stage.stack.sandbox_key, "sk-rotated"].map(fingerprint));
     stage.stop().await;
 }
 

@@ -102,6 +102,21 @@ fn a_tail_that_was_cut_off_is_a_gap_that_the_next_start_notes() {
 }
 
 #[test]
+fn a_trail_that_was_taken_away_is_a_gap_that_the_next_start_notes() {
+    let folder = tempdir().unwrap();
+    let audit = Audit { key: None, ..audit(&folder) };
+    let path = audit.path.clone().unwrap();
+    run(&audit, 3);
+    let key = AuditKey::parse(fs::read_to_string(key_beside(&path)).unwrap().trim()).unwrap();
+    assert_eq!(verify(std::slice::from_ref(&path), &key).unwrap().findings, []);
+    fs::remove_file(&path).unwrap();
+    run(&audit, 2);
+    let report = verify(&[path], &key).unwrap();
+    let found = found(&report);
+    assert!(found.len() == 1 && found[0].contains("noted a gap"), "{found:?}");
+}
+
+#[test]
 fn a_full_file_is_followed_by_another_that_continues_it() {
     let folder = tempdir().unwrap();
     let rotation = Rotation { bytes: Some(1), time: None };

@@ -61,11 +61,18 @@ pub(super) enum Entry {
     Turn(Box<Target>),
 }
 
+/// Before a trail on standard output, or in a pipe.
+pub(super) const UNREAD: &str = "what was written before cannot be read back";
+/// Before a trail whose file is new and whose key is not.
+const TAKEN_AWAY: &str = "the file is new and its key is not: what was written before is not here";
+
 /// Where a trail is written, and what it is signed with: opened, so that a turn to it cannot fail.
 #[derive(Debug)]
 pub struct Target {
     pub(super) sink: Sink,
     pub(super) keys: Option<Keys>,
+    /// Why nothing may stand before what will be written, if not because it is the first.
+    pub(super) missing: Option<&'static str>,
     refuses: bool,
 }
 
@@ -78,7 +85,7 @@ impl Target {
     /// # Errors
     /// If the file or the key cannot be opened.
     pub fn open(audit: &Audit, now: Duration) -> Result<Self, OpenError> {
-        let mut key = audit.key.clone();
+        let (mut key, mut missing) = (audit.key.clone(), None);
         let sink = match &audit.path {
             None => Sink::Stdout,
             Some(path) => {
@@ -86,12 +93,17 @@ impl Target {
                 let log = opened.map_err(|source| OpenError::File { path: path.clone(), source })?;
                 if key.is_none() && log.is_file() {
                     let path = key_beside(path);
-                    key = Some(made_key(&path).map_err(|source| OpenError::Key { path, source })?);
+                    let (made, is_new) = made_key(&path).map_err(|source| OpenError::Key { path, source })?;
+                    missing = (!is_new).then_some(TAKEN_AWAY);
+                    key = Some(made);
                 }
                 Sink::File(log)
             }
         };
-        Ok(Self { sink, keys: key.as_ref().map(Keys::of), refuses: audit.refuse })
+        if !matches!(&sink, Sink::File(log) if log.is_file()) {
+            missing = Some(UNREAD);
+        }
+        Ok(Self { sink, keys: key.as_ref().map(Keys::of), missing, refuses: audit.refuse })
     }
 }
 
@@ -249,19 +261,20 @@ pub fn key_beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The key in a file, which is made if it is not there.
-fn made_key(path: &Path) -> io::Result<AuditKey> {
+/// The key in a file, which is made if it is not there; and whether it was.
+fn made_key(path: &Path) -> io::Result<(AuditKey, bool)> {
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         Ok(mut file) => {
             let key = AuditKey::generate();
             file.write_all(key.expose().as_bytes())?;
             file.sync_all()?;
-            Ok(key)
+            Ok((key, true))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let text = fs::read_to_string(path)?;
-            AuditKey::parse(text.trim()).ok_or_else(|| io::Error::other("it holds no key of 32 characters"))
+            let key = AuditKey::parse(text.trim());
+            key.map(|key| (key, false)).ok_or_else(|| io::Error::other("it holds no key of 32 characters"))
         }
         Err(error) => Err(error),
     }

@@ -28,6 +28,8 @@ const NAMES: usize = 4096;
 pub(super) struct Writing {
     sink: Sink,
     chain: Opening,
+    /// Why nothing may stand before the first line.
+    missing: Option<&'static str>,
     instance: String,
     names: HashMap<[u8; 32], String>,
     clock: SharedClock,
@@ -43,9 +45,9 @@ enum Opening {
 
 impl Writing {
     pub(super) fn new(target: Target, instance: &str, clock: SharedClock) -> Self {
-        let Target { sink, keys, .. } = target;
+        let Target { sink, keys, missing, .. } = target;
         let chain = keys.map_or(Opening::Unchained, Opening::Due);
-        Self { sink, chain, instance: instance.to_owned(), names: HashMap::new(), clock }
+        Self { sink, chain, missing, instance: instance.to_owned(), names: HashMap::new(), clock }
     }
 
     /// Goes on elsewhere, perhaps by other keys.
@@ -58,10 +60,13 @@ impl Writing {
     fn preamble(&mut self, failed: bool) -> std::io::Result<Vec<u8>> {
         let (now, mut text) = (self.clock.unix(), Vec::new());
         // Looked for before a full file makes way for an empty one.
-        let before = match (&self.chain, &self.sink) {
+        let mut before = match (&self.chain, &self.sink) {
             (Opening::Due(_), Sink::File(log)) => log.before()?,
             _ => Before::default(),
         };
+        if before == Before::default() {
+            before.gap = self.missing.map(str::to_owned);
+        }
         let turned = self.sink.turn(now)?;
         if (failed || matches!(self.chain, Opening::Due(_)))
             && let Sink::File(log) = &self.sink
@@ -197,4 +202,76 @@ fn next(shared: &Shared, batch: &mut Vec<Entry>, patience: Duration) -> bool {
         queue.entries.extend(batch.drain(turn + 1..));
     }
     queue.closed && queue.entries.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use prometheus_client::registry::Registry;
+    use tempfile::tempdir;
+    use valet_clock::ManualClock;
+
+    use super::*;
+    use crate::{
+        audit::{Metrics, Trail, Writer, verify},
+        config::{Audit, AuditKey},
+    };
+
+    fn audit(path: Option<&Path>) -> Audit {
+        let key = AuditKey::parse("a key that has its thirty-two characters");
+        Audit { path: path.map(Path::to_owned), key, ..Audit::default() }
+    }
+
+    fn writing(audit: &Audit) -> Writing {
+        let clock = ManualClock::new().handle("broker");
+        Writing::new(Target::open(audit, Duration::ZERO).unwrap(), "0badcafe", clock)
+    }
+
+    fn found(path: &Path) -> Vec<String> {
+        let key = AuditKey::parse("a key that has its thirty-two characters").unwrap();
+        verify(&[path.to_owned()], &key).unwrap().findings.into_iter().map(|finding| finding.what).collect()
+    }
+
+    #[test]
+    fn a_minute_without_a_line_is_signed() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut writing = writing(&audit(Some(&path)));
+        let metrics = Metrics::register(&mut Registry::default());
+        // A trail of its own, on which nobody writes.
+        let clock = ManualClock::new().handle("broker");
+        let (Trail(shared), idle): (Trail, Writer) =
+            Trail::open(&audit(Some(Path::new("/dev/null"))), "0badcafe", clock, metrics).unwrap();
+        for signatures in [2, 3] {
+            let mut batch = Vec::new();
+            let closed = next(&shared, &mut batch, Duration::ZERO);
+            assert!(batch.is_empty() && !closed);
+            writing.write(&batch, 0, false, closed).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), signatures, "an opening, and a signature a minute: {text}");
+        }
+        assert_eq!(found(&path), [""; 0]);
+        idle.close();
+    }
+
+    #[test]
+    fn on_standard_output_each_start_says_that_nothing_before_it_can_be_read_back() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("captured");
+        let start = || {
+            let mut writing = writing(&audit(None));
+            let mut text = writing.preamble(false).unwrap();
+            text.extend(writing.lines(&[], 0, true));
+            text
+        };
+        fs::write(&path, start()).unwrap();
+        assert_eq!(
+            found(&path),
+            [""; 0],
+            "before the first start that was captured there is nothing to miss"
+        );
+        fs::write(&path, [start(), start()].concat()).unwrap();
+        assert!(found(&path).iter().any(|what| what.contains("cannot be read back")), "{:?}", found(&path));
+    }
 }

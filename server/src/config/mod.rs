@@ -460,7 +460,7 @@ impl Config {
     }
 
     /// The settings that `next` has otherwise and that are taken up at a start only: those of the
-    /// listeners, and of what is made once for the process.
+    /// listeners.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let state = |config: &Self| config.relay.as_ref().map(|relay| relay.state.clone());
@@ -470,7 +470,6 @@ impl Config {
             ("tls", self.tls.is_some() == next.tls.is_some()),
             ("bounds", self.bounds == next.bounds),
             ("relay.state", state(self) == state(next)),
-            ("tokens.max_cached", self.max_cached_tokens == next.max_cached_tokens),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

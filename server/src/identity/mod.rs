@@ -134,6 +134,14 @@ impl<'s> Caller<'s> {
     }
 }
 
+#[cfg(test)]
+impl Caller<'_> {
+    /// The same caller as if an issuer vouched for a user of its.
+    pub(crate) fn vouched_for(self, vouched: Vouched) -> Self {
+        Self { vouched: Some(vouched), ..self }
+    }
+}
+
 /// Why a credential was not accepted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unidentified {

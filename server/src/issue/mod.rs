@@ -15,7 +15,7 @@ pub use self::{
     refusal::{Refusal, Unreadable},
 };
 use crate::{
-    admission::{self, Gate, Subjects},
+    admission::{self, Gate, Now, Subjects},
     audit::{Door, EndUser, Event, Record, Trail},
     config::{Lifetime, Mode},
     identity::{Caller, Credential, Look, Reach, Subject, Unidentified},
@@ -116,9 +116,8 @@ impl Issue {
                 // Who asks comes first (RFC 7009 §2.1).
                 match self.identify(&site, &credential, &mut noted).await {
                     Ok(_) if token.starts_with("st-") => Err(Unreadable::NotRevocable.into()),
-                    Ok(caller) => {
-                        let now = self.clock.unix();
-                        let revoked = site.identities.revoke(caller.app(), &token, now);
+                    Ok((caller, now)) => {
+                        let revoked = site.identities.revoke(caller.app(), &token, now.unix);
                         ended = matches!(revoked, Ok(true)).then(|| issued::sha256(&token));
                         revoked.map_err(Refusal::from)
                     }
@@ -135,12 +134,9 @@ impl Issue {
             Err(refusal) => refusal.reason(),
         };
         let reason = revoked.as_ref().err().and_then(Refusal::detail);
-        self.trail.record(Record {
-            app: noted.app,
-            reason,
-            token: ended,
-            ..self.line(arrival, status, outcome)
-        });
+        let line = self.line(arrival, noted.read, status, outcome);
+        self.count(&line, revoked.as_ref().err());
+        self.trail.record(Record { app: noted.app, reason, token: ended, ..line });
         response
     }
 
@@ -155,11 +151,20 @@ impl Issue {
         }
     }
 
-    /// What every line of the audit trail says of its request.
-    pub(crate) fn line(&self, arrival: Arrival, status: u16, outcome: &'static str) -> Record {
-        let latency = self.clock.now().saturating_duration_since(arrival.at);
+    /// What every line of the audit trail says of its request, of which both clocks were `read` before, if at
+    /// all: each look at a clock takes as long as the limits do.
+    pub(crate) fn line(
+        &self,
+        arrival: Arrival,
+        read: Option<Now>,
+        status: u16,
+        outcome: &'static str,
+    ) -> Record {
+        let now = self.clock.now();
+        let latency = now.saturating_duration_since(arrival.at);
+        let since = |read: Now| read.unix + now.saturating_duration_since(read.instant);
         Record {
-            time: self.clock.unix(),
+            time: read.map_or_else(|| self.clock.unix(), since),
             request_id: arrival.request_id,
             door: arrival.door,
             peer: arrival.peer,
@@ -180,6 +185,14 @@ impl Issue {
         }
     }
 
+    /// Counts what a line tells, and the limit that a refusal names.
+    pub(crate) fn count(&self, line: &Record, refusal: Option<&Refusal>) {
+        self.metrics.decided(line.door, line.outcome, line.latency);
+        if let Some(Refusal::Limited(reached)) = refusal {
+            self.metrics.limited(reached.limit);
+        }
+    }
+
     /// Records what happened to the broker itself.
     pub fn event(&self, event: Event) {
         self.trail.event(event, self.clock.unix());
@@ -188,17 +201,13 @@ impl Issue {
     /// The path of a request: identity, policy, admission, token. A hit never awaits.
     async fn decide<'s>(&self, site: &'s Site, ask: &Ask, noted: &mut Noted) -> Result<Issued<'s>, Refusal> {
         noted.client_reference_id.clone_from(&ask.request.client_reference_id);
-        let caller = self.identify(site, &ask.credential, noted).await?;
-        // Not the time of the arrival: the body may have taken its while.
-        let now = self.clock.now();
+        let (caller, times) = self.identify(site, &ask.credential, noted).await?;
         let entry = site.entry(&caller);
-        let unix = self.clock.unix();
-        let grant = entry.policy.decide(caller, &ask.request, unix)?;
+        let grant = entry.policy.decide(caller, &ask.request, times.unix)?;
         noted.subject = grant.subject().cloned();
         if !self.trail.accepts() {
             return Err(Refusal::Unrecorded);
         }
-        let times = admission::Now { instant: now, unix };
         let admitted = admission::admit(grant, &entry.limits, &self.subjects, times)?;
         let granted = admitted.into_granted();
         noted.granted = Some((granted.mode(), granted.lifetime()));
@@ -208,34 +217,43 @@ impl Issue {
         };
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream, is_direct: true };
-        let (token, now) = match self.cache.peek(source, &upstream_use, now) {
-            Some(token) => (token, now),
-            None => (self.obtain(source, upstream_use, noted).await?, self.clock.now()),
+        let (token, now) = match self.cache.peek(source, &upstream_use, times.instant) {
+            Some(token) => (token, times.instant),
+            // Apart from the rest: what a wait needs is not to be carried along by every hit.
+            None => (Box::pin(self.obtain(source, upstream_use, noted)).await?, self.clock.now()),
         };
         Ok(Issued::direct(token, upstream, entry, now))
     }
 
-    /// Who asks. Awaits only if keys have to be fetched: the app's own, and its issuer's.
+    /// Who asks, and when that was seen. Awaits only if keys have to be fetched: the app's own, and its issuer's.
     async fn identify<'s>(
         &self,
         site: &'s Site,
         credential: &Credential,
         noted: &mut Noted,
-    ) -> Result<Caller<'s>, Unidentified> {
-        let look = Look { now: self.clock.unix(), reach: Reach::MayFetch, is_first: !noted.is_identified };
+    ) -> Result<(Caller<'s>, Now), Unidentified> {
+        // Not the time of the arrival: the body may have taken its while.
+        let mut now = self.now();
+        let look = Look { now: now.unix, reach: Reach::MayFetch, is_first: !noted.is_identified };
         let mut identified = site.identities.identify(credential, look);
         for reach in [Reach::MayFetch, Reach::InHand] {
             let Err(Unidentified::Fetch(keys)) = &identified else { break };
-            keys.run().await;
-            identified = site.identities.identify(credential, Look { now: self.clock.unix(), reach, ..look });
+            Box::pin(keys.run()).await;
+            now = self.now();
+            identified = site.identities.identify(credential, Look { now: now.unix, reach, ..look });
         }
+        noted.read = Some(now);
         noted.app = match &identified {
             Ok(caller) => Some(caller.app().id.clone()),
             Err(Unidentified::Disabled(app)) => Some(app.clone()),
             Err(_) => None,
         };
         noted.is_identified |= identified.is_ok();
-        identified
+        identified.map(|caller| (caller, now))
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: self.clock.now(), unix: self.clock.unix() }
     }
 
     /// A token that has to be waited for.
@@ -257,8 +275,8 @@ impl Issue {
     }
 
     fn record(&self, arrival: Arrival, status: u16, noted: Noted, decided: Result<&Issued<'_>, &Refusal>) {
-        let line = self.line(arrival, status, decided.map_or_else(Refusal::reason, |_| "issued"));
-        self.metrics.decided(line.door, line.outcome, line.latency);
+        let line = self.line(arrival, noted.read, status, decided.map_or_else(Refusal::reason, |_| "issued"));
+        self.count(&line, decided.err());
         let (expires_in, upstream_key, upstream_request_id) = match decided {
             Ok(issued) => {
                 self.metrics.handed_out(issued.remaining());
@@ -267,12 +285,7 @@ impl Issue {
                 (Some(issued.expires_in()), key, minted.and_then(LiveToken::upstream_request_id))
             }
             Err(Refusal::Failed(failure)) => (None, None, failure.request_id.clone()),
-            Err(refusal) => {
-                if let Refusal::Limited(reached) = refusal {
-                    self.metrics.limited(reached.limit);
-                }
-                (None, None, None)
-            }
+            Err(_) => (None, None, None),
         };
         self.trail.record(Record {
             app: noted.app,
@@ -299,6 +312,8 @@ pub(crate) fn end_user(subject: Subject) -> Box<EndUser> {
 #[derive(Default)]
 struct Noted {
     request_id: Option<RequestId>,
+    /// The clocks when its credential was looked at.
+    read: Option<Now>,
     app: Option<Arc<str>>,
     subject: Option<Subject>,
     client_reference_id: Option<String>,

@@ -184,10 +184,16 @@ impl Relay {
 
     /// Records what became of a request, which was answered with `status`.
     pub fn record<T>(&self, arrival: Arrival, status: u16, noted: Noted, outcome: Result<&T, &Refused>) {
+        let refusal = match &outcome {
+            Err(Refused::Here(refusal)) => Some(refusal.clone()),
+            _ => None,
+        };
         let (outcome, reason) = match outcome {
             Ok(_) => ("done", None),
             Err(refused) => refused.told(),
         };
+        let line = self.issue.line(arrival, None, status, outcome);
+        self.issue.count(&line, refusal.as_ref());
         let subject = noted.owner.as_ref().and_then(|owner| owner.subject.clone());
         self.issue.trail.record(Record {
             app: noted.owner.map(|owner| owner.app),
@@ -195,7 +201,7 @@ impl Relay {
             reason,
             mode: Some(Mode::Relay.name()),
             work: Some(Box::new(Work { task: noted.task.map(Into::into), urls: noted.urls })),
-            ..self.issue.line(arrival, status, outcome)
+            ..line
         });
     }
 

@@ -30,12 +30,24 @@ impl Owner {
         }
         bytes
     }
+
+    /// The owner of such bytes.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let (app, rest) = part(bytes)?;
+        let (issuer, rest) = part(rest)?;
+        let (name, _) = part(rest)?;
+        let subject = name.map(|name| Subject { issuer: issuer.map(Arc::from), name: name.into() });
+        Some(Self { app: app?.into(), subject })
+    }
 }
 
-/// The app of an owner, of its bytes.
-pub(super) fn app_of(owner: &[u8]) -> Option<&str> {
-    let (length, rest) = owner.strip_prefix(&[1])?.split_first_chunk::<4>()?;
-    std::str::from_utf8(rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?).ok()
+/// The part that `bytes` begin with, if it is there, and what follows.
+fn part(bytes: &[u8]) -> Option<(Option<&str>, &[u8])> {
+    let (is_there, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (text, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    let text = std::str::from_utf8(text).ok()?;
+    Some(((*is_there == 1).then_some(text), rest))
 }
 
 #[cfg(test)]
@@ -58,7 +70,7 @@ mod tests {
         fn two_owners_never_have_the_same_bytes(one in owner(), other in owner()) {
             let bytes = one.bytes();
             prop_assert_eq!(one == other, bytes == other.bytes());
-            prop_assert_eq!(app_of(&bytes), Some(&*one.app));
+            prop_assert_eq!(Owner::of(&bytes), Some(one));
         }
     }
 }

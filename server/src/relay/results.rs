@@ -7,7 +7,7 @@ use futures_util::{Stream as _, StreamExt, stream::BoxStream};
 use url::{Host, Url};
 use valet_clock::ClockExt;
 
-use super::{Noted, Refused, Relay, Shown, handle::ResultKey};
+use super::{Noted, Owner, Refused, Relay, Shown, handle::ResultKey};
 use crate::{
     issue::Arrival,
     net::is_public,
@@ -45,19 +45,23 @@ impl Relay {
         let now = self.issue.clock.unix();
         let key =
             site.keyring().and_then(|keys| ResultKey::open(keys, handle, now)).ok_or(Refused::NoResult)?;
-        let entry = super::owner::app_of(&key.owner).and_then(|app| site.find_entry(app));
+        let owner = Owner::of(&key.owner).ok_or(Refused::NoResult)?;
+        let entry = site.find_entry(&owner.app);
         let entry = entry.filter(|entry| entry.is_enabled).ok_or(Refused::NoResult)?;
         match shown {
             Some(shown) => {
                 let asker = self.admitted(&site, shown, arrival, noted)?;
-                if asker.owner.bytes() != key.owner {
+                if asker.owner != owner {
                     return Err(Refused::NoResult);
                 }
             }
             None if entry.results_need_bearer => {
                 return Err(crate::identity::Unidentified::Missing.into());
             }
-            None => super::admit_page(&site, entry, arrival)?,
+            None => {
+                super::admit_page(&site, entry, arrival)?;
+                noted.owner = Some(owner);
+            }
         }
         let private = site.has_private_hosts();
         let url = place(&key.url, private).ok_or(Refused::NoResult)?;

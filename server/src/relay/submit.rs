@@ -19,7 +19,7 @@ use super::{
     upstream::Call,
 };
 use crate::{
-    issue::{Arrival, Unreadable},
+    issue::{Arrival, Refusal, Unreadable},
     relay_token::Claims,
     site::Site,
     token::{Failure, Kind},
@@ -74,6 +74,9 @@ impl Relay {
         let (submission, hosts) = Submission::read(&ask.body, private)?;
         noted.urls = u32::try_from(hosts.len()).ok();
         asker.entry.policy.permit(asker.claims.as_ref(), submission.submitted(&hosts))?;
+        if !self.issue.trail.accepts() {
+            return Err(Refusal::Unrecorded.into());
+        }
         asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now())?;
         let body = sha256(submission.body().to_string().as_bytes());
         let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapWeak;
+use arc_swap::{ArcSwap, ArcSwapWeak};
 use tracing::Instrument;
 use valet_clock::SharedClock;
 use valet_pacing::{Quota, RateBudget};
@@ -20,6 +20,7 @@ use crate::{
 };
 
 type TokenSlot = Slot<Minted, Failure>;
+type Slots = moka::sync::Cache<Key, Arc<TokenSlot>>;
 
 /// How often an app may have a token replaced because the upstream refused it.
 const REJECTION_INTERVAL: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ struct Key {
 /// moka bounds them in number; single flight and time are the slots' own.
 #[derive(Debug)]
 pub struct Cache {
-    slots: moka::sync::Cache<Key, Arc<TokenSlot>>,
+    slots: ArcSwap<Slots>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 }
@@ -94,7 +95,17 @@ impl Cache {
     /// An empty cache of at most `max` tokens.
     #[must_use]
     pub fn new(max: u64, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        Self { slots: moka::sync::Cache::new(max), clock, metrics }
+        Self { slots: ArcSwap::from_pointee(Slots::new(max)), clock, metrics }
+    }
+
+    /// Keeps at most `max` tokens from now on. Those in hand stay, as far as there is room; one that is asked for
+    /// for the first time just now may be minted once more.
+    pub fn resize(&self, max: u64) {
+        let resized = Slots::new(max);
+        for (key, slot) in &**self.slots.load() {
+            resized.insert(Key::clone(&key), slot);
+        }
+        self.slots.store(Arc::new(resized));
     }
 
     /// The token in hand, if it serves `upstream_use`: the whole of a hit, without a wait. One that
@@ -194,7 +205,7 @@ impl Cache {
         let (upstream, clock, metrics) = (source.upstream.clone(), self.clock.clone(), self.metrics.clone());
         let span = tracing::info_span!(
             "mint",
-            upstream = upstream.pool.name(),
+            upstream = &**upstream.pool.name(),
             app = &*source.tokens.app,
             lifetime = upstream_use.lifetime.seconds(),
             refresh = lead.has_live(now),
@@ -231,11 +242,12 @@ impl Cache {
 
     /// Drops every token that may not be handed out any more, to whoever asks.
     pub fn sweep(&self) {
-        for (key, slot) in &self.slots {
+        let slots = self.slots.load();
+        for (key, slot) in &**slots {
             let void =
                 |live: &Live<Minted>| !live.value.edition.is_valid() || live.value.key.health.is_withdrawn();
             if slot.peek(self.clock.now()).is_some_and(|live| void(&live)) {
-                self.slots.invalidate(&*key);
+                slots.invalidate(&*key);
             }
         }
     }
@@ -243,8 +255,9 @@ impl Cache {
     /// How many tokens there is room for and use of.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.slots.run_pending_tasks();
-        self.slots.entry_count()
+        let slots = self.slots.load();
+        slots.run_pending_tasks();
+        slots.entry_count()
     }
 
     /// Whether no token is kept.
@@ -260,11 +273,11 @@ impl Cache {
             return slot;
         }
         let key = Key {
-            upstream: source.upstream.pool.name().into(),
+            upstream: source.upstream.pool.name().clone(),
             app: source.tokens.app.clone(),
             class: upstream_use.lifetime,
         };
-        let slot = self.slots.get_with(key, || Arc::new(Slot::new()));
+        let slot = self.slots.load().get_with(key, || Arc::new(Slot::new()));
         place.store(Arc::downgrade(&slot));
         slot
     }
