@@ -121,7 +121,7 @@ impl Pool {
     }
 
     /// The upstream's name in the configuration.
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &Arc<str> {
         &self.name
     }
 

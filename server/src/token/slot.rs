@@ -18,12 +18,13 @@ const REFRESH_PERCENT: u32 = 30;
 /// The one jitter draw of a token brings its refresh forward by up to this, in hundredths of its life.
 const JITTER_PERCENT: u32 = 6;
 
-/// A token in hand.
+/// A token in hand. There may be a million, so it is kept small.
 #[derive(Debug)]
 pub(super) struct Live<T> {
     pub(super) value: T,
     expires: Instant,
-    refresh: Instant,
+    /// With how much life left a request starts a refresh, in milliseconds.
+    due_with: u32,
 }
 
 impl<T> Live<T> {
@@ -31,8 +32,10 @@ impl<T> Live<T> {
     /// `jitter`, from 0 to 1, is the one draw of this token.
     pub(super) fn new(value: T, sent: Instant, life: Duration, jitter: f64) -> Self {
         let earlier = life.mul_f64(jitter.clamp(0.0, 1.0)) * JITTER_PERCENT / 100;
-        let refresh = sent + (life * REFRESH_PERCENT / 100).saturating_sub(earlier);
-        Self { value, expires: sent + life, refresh }
+        let due_with = life - (life * REFRESH_PERCENT / 100).saturating_sub(earlier);
+        // Rounded up: only earlier.
+        let due_with = u32::try_from(due_with.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        Self { value, expires: sent + life, due_with }
     }
 
     /// The life it has left.
@@ -47,7 +50,7 @@ impl<T> Live<T> {
 
     /// Whether a request should start a refresh.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now >= self.refresh
+        self.remaining(now) <= Duration::from_millis(self.due_with.into())
     }
 }
 
@@ -64,8 +67,8 @@ pub(super) struct Slot<T, F> {
 #[derive(Debug)]
 struct State<T, F> {
     flight: Option<watch::Receiver<Option<Outcome<T, F>>>>,
-    /// The last failure, remembered until then.
-    failure: Option<(F, Instant)>,
+    /// The last failure, remembered until then. Rare, and larger than all the rest.
+    failure: Option<Box<(F, Instant)>>,
 }
 
 /// What to do about a token that is not in hand, or is due for a refresh.
@@ -101,7 +104,7 @@ impl<T, F: Clone> Slot<T, F> {
         if let Some(flight) = &state.flight {
             return Join::Follow(Follow(flight.clone()));
         }
-        if let Some((failure, until)) = state.failure.as_ref().filter(|(_, until)| now < *until) {
+        if let Some((failure, until)) = state.failure.as_deref().filter(|(_, until)| now < *until) {
             return Join::Barred(failure.clone(), *until - now);
         }
         let (done, flight) = watch::channel(None);
@@ -146,7 +149,7 @@ impl<T, F: Clone> Lead<T, F> {
     /// The mint failed: until `until`, nobody tries again. A token in hand stays.
     pub(super) fn fail(self, failure: F, until: Instant) {
         let mut state = self.slot.lock();
-        (state.failure, state.flight) = (Some((failure.clone(), until)), None);
+        (state.failure, state.flight) = (Some(Box::new((failure.clone(), until))), None);
         drop(state);
         self.done.send_replace(Some(Err(failure)));
     }

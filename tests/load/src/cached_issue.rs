@@ -195,6 +195,8 @@ impl Bench<'_> {
             load,
             warm_up: WARM_UP,
             measure: Duration::from_secs(self.options.seconds),
+            counts_failures: false,
+            slow: None,
         }
     }
 }
@@ -267,7 +269,9 @@ mod tests {
         let report = |per_second| Report {
             responses: 1,
             per_second,
-            latency: Latency { p50: time, p99: time, p999: time },
+            latency: Latency { p50: time, p99: time, p999: time, most: time },
+            failures: 0,
+            slow: Vec::new(),
             server_busy: 0.97,
             generator_busy: 0.8,
             others_on_server: 0.0,

@@ -72,7 +72,10 @@ fn medians(reports: &[&Report]) -> Option<Report> {
             p50: time(|report| report.latency.p50)?,
             p99: time(|report| report.latency.p99)?,
             p999: time(|report| report.latency.p999)?,
+            most: time(|report| report.latency.most)?,
         },
+        failures: reports.iter().map(|report| report.failures).sum(),
+        slow: Vec::new(),
         server_busy: of(|report| report.server_busy)?,
         generator_busy: of(|report| report.generator_busy)?,
         others_on_server: of(|report| report.others_on_server)?,
@@ -81,7 +84,7 @@ fn medians(reports: &[&Report]) -> Option<Report> {
 }
 
 /// The middle one of `figures`, or the mean of the two in the middle.
-fn median(mut figures: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let (lower, upper) = (figures.len().checked_sub(1)? / 2, figures.len() / 2);
     Some(f64::midpoint(figures[lower], figures[upper]))
@@ -104,7 +107,9 @@ mod tests {
         Report {
             responses: 10,
             per_second,
-            latency: Latency { p50: time(p99 / 2), p99: time(p99), p999: time(p99 * 2) },
+            latency: Latency { p50: time(p99 / 2), p99: time(p99), p999: time(p99 * 2), most: time(p99 * 3) },
+            failures: 0,
+            slow: Vec::new(),
             server_busy: 1.0,
             generator_busy: 0.5,
             others_on_server: 0.0,

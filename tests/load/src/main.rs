@@ -1,26 +1,40 @@
-//! Benchmarks of broker and client: ratios of two sides, measured in one run on the same cores.
+//! Benchmarks of broker and client: what they do under load, beside a baseline in the same run where there is one.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the benchmarks pin processes to cores and read /proc: they run on Linux only");
 
 mod cached_issue;
 mod clients;
+mod cold_herd;
 mod comparison;
 mod cores;
+mod direct_clients;
+mod files;
 mod generator;
+mod hot_path;
+mod memory;
 mod peers;
 mod printer;
+mod process;
 mod server;
+mod steady;
 mod target;
+mod upstream_outage;
+mod warm_refresh;
 
-use std::{io::Read, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The broker's, for baselines as well, so that it is not what makes the difference.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Measures broker and client against baselines, both in one run on the same two cores.
+/// Measures what broker and client do under load, beside baselines in one run on the same two cores.
 ///
 /// The broker is the binary `valet-server` beside this one. `cargo run` brings it up to date; otherwise
 /// build it with the same profile first: `cargo build --profile dist -p valet-server`.
@@ -40,6 +54,24 @@ enum Command {
     /// The same beside node oidc-provider and nginx: starts each of them on core 0, load on core 1; takes one
     /// minute, and installs oidc-provider by npm if it is not there.
     Peers(peers::Options),
+    /// Ten thousand first requests of one app at once: starts the broker on core 0, an upstream that takes 200 ms to
+    /// mint and the callers on core 1, anew for each of ten herds; takes one minute.
+    ColdHerd(cold_herd::Options),
+    /// A steady load through refreshes: starts the broker on core 0, an upstream that takes 500 ms to mint and
+    /// the load on core 1; takes ten minutes, or as long as --seconds says.
+    WarmRefresh(warm_refresh::Options),
+    /// A steady load through an upstream that is dead, then silent, for 36 s: starts the broker on core 0, the
+    /// upstream and the load on core 1, twice; takes two and a half minutes.
+    UpstreamOutage(upstream_outage::Options),
+    /// What the broker itself does for a cached issue, in this process and without HTTP: starts an upstream and the
+    /// audit trail's writer on core 1; takes fifteen seconds.
+    HotPath(hot_path::Options),
+    /// What a cached token takes above a bare moka entry, and an idle broker: starts a broker, then two processes
+    /// that fill a cache each on core 0, and an upstream on core 1; takes two minutes, and half a gibibyte.
+    Memory(memory::Options),
+    /// Two hundred clients in processes of their own with a task each on one account: starts the broker on core 0,
+    /// an upstream, a server of recordings and the clients on core 1; takes two minutes.
+    DirectClients(direct_clients::Options),
     /// Valet's client beside the vendor's SDK for Python, at the same sandbox: delay between the end of a task and
     /// knowing it, queries, memory and time, for one task, a hundred and thousands. Each side is a process on
     /// core 0; takes about fifty minutes, half of them the SDK's with thousands of tasks, and installs the SDK
@@ -48,9 +80,18 @@ enum Command {
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
     Bare,
+    /// One of many clients of one task each: reads its job from standard input, prints its report.
+    #[command(hide = true)]
+    DirectClient,
     /// Valet's client: reads its job from standard input, prints its report.
     #[command(hide = true)]
     Transcribe,
+    /// A cache to be filled: reads its job from standard input, prints what it takes.
+    #[command(hide = true)]
+    Hold,
+    /// An upstream that does nothing but mint; prints its address.
+    #[command(hide = true)]
+    Mint,
     /// The load generator: reads its job from standard input, prints its report.
     #[command(hide = true)]
     Generate,
@@ -70,17 +111,30 @@ fn run(command: Command) -> Outcome<()> {
     match command {
         Command::CachedIssue(options) => measure(cached_issue::run(&options)),
         Command::Peers(options) => measure(peers::run(&options)),
+        Command::ColdHerd(options) => measure(cold_herd::run(&options)),
+        Command::WarmRefresh(options) => measure(warm_refresh::run(&options)),
+        Command::UpstreamOutage(options) => measure(upstream_outage::run(&options)),
+        Command::HotPath(options) => measure(hot_path::run(&options)),
+        Command::Memory(options) => measure(memory::run(&options)),
+        Command::DirectClients(options) => measure(direct_clients::run(&options)),
         Command::Client(options) => on_load_core(clients::run(&options)),
         Command::Transcribe => clients::work(),
-        Command::Bare => {
-            server::serve_bare(serde_json::from_reader(std::io::stdin().lock())?, printer::address)
-        }
-        Command::Generate => {
-            let mut job = String::new();
-            std::io::stdin().read_to_string(&mut job)?;
-            printer::report(&generator::run(&serde_json::from_str(&job)?)?)
-        }
+        Command::Bare => server::serve_bare(job()?, printer::address),
+        Command::Generate => printer::report(&generator::run(&job()?)?),
+        Command::DirectClient => printer::report(&alone(direct_clients::transcribe(job()?))?),
+        Command::Hold => printer::report(&alone(memory::hold(&job()?))?),
+        Command::Mint => alone(memory::serve_mint(printer::address)),
     }
+}
+
+/// What a process of ours is to do.
+fn job<T: DeserializeOwned>() -> Outcome<T> {
+    Ok(serde_json::from_reader(std::io::stdin().lock())?)
+}
+
+/// The output of `future`, on this thread alone.
+fn alone<T>(future: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
 /// Brings the broker up to date and runs a benchmark.
@@ -92,8 +146,7 @@ fn measure(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
 /// Runs a benchmark on the core for load. Stopped by a signal, it still ends the processes it started.
 fn on_load_core(benchmark: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     cores::pin_to(cores::LOAD)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    alone(async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             measured = benchmark => measured,

@@ -83,5 +83,7 @@ fn job(endpoint: Endpoint, request: String, length: usize, body_start: &str, opt
         load: Load::Closed,
         warm_up: Duration::from_millis(500),
         measure: Duration::from_secs(options.seconds),
+        counts_failures: false,
+        slow: None,
     }
 }

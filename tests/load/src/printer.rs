@@ -2,6 +2,8 @@
 
 use std::{error::Error, io, io::Write, net::SocketAddr, time::Duration};
 
+use serde::Serialize;
+
 use crate::{Outcome, generator::Report, target::Verdict};
 
 /// A line of its own.
@@ -52,7 +54,7 @@ pub(crate) fn address(address: SocketAddr) -> io::Result<()> {
     line(&address.to_string())
 }
 
-/// What the load generator tells the process that started it.
-pub(crate) fn report(report: &Report) -> Outcome<()> {
+/// What a process of ours tells the one that started it.
+pub(crate) fn report(report: &impl Serialize) -> Outcome<()> {
     Ok(line(&serde_json::to_string(report)?)?)
 }

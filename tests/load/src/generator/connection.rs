@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::expected::Checker;
+use super::expected::{Checker, Received};
 
 /// Far more than a token response has.
 const ROOM: usize = 8 << 10;
@@ -39,15 +39,20 @@ impl Connection {
         }
     }
 
-    /// Reads what is there; once the response is whole, says when its request was due.
-    pub(super) fn receive(&mut self, checker: &mut Checker) -> Result<Option<Instant>, String> {
+    /// When the request in flight was due.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Reads what is there, and says what it is.
+    pub(super) fn receive(&mut self, checker: &mut Checker) -> Result<Received, String> {
         match self.stream.read(&mut self.buffer[self.filled..]) {
             Ok(0) => return Err("the server closed a connection, or sent more than a token response".into()),
             Ok(read) => self.filled += read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Part),
             Err(error) => return Err(format!("a response could not be read: {error}")),
         }
-        Ok(checker.is_whole(&self.buffer[..self.filled])?.then_some(self.due))
+        checker.check(&self.buffer[..self.filled])
     }
 }
 

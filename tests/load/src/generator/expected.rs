@@ -15,6 +15,17 @@ pub(crate) struct Expected {
     pub(crate) body_start: String,
 }
 
+/// What was received so far.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Received {
+    /// Part of a response.
+    Part,
+    /// The expected response.
+    Expected,
+    /// A response, and not the expected one: its head.
+    Other(String),
+}
+
 /// Checks the responses of one server.
 #[derive(Debug)]
 pub(super) struct Checker {
@@ -31,35 +42,34 @@ impl Checker {
         Self { status_line, expected, last: None }
     }
 
-    /// Whether `received` is the whole response; `false` if part of it has yet to come.
+    /// What `received` is, the bytes since the request.
     ///
     /// # Errors
-    /// If it is not the expected one.
-    pub(super) fn is_whole(&mut self, received: &[u8]) -> Result<bool, String> {
+    /// If nobody can tell where the response ends.
+    pub(super) fn check(&mut self, received: &[u8]) -> Result<Received, String> {
         if let Some((head, body)) = self.last
             && received.len() == head + body
             && received[..head].ends_with(b"\r\n\r\n")
             && self.fits(received, head)
         {
-            return Ok(true);
+            return Ok(Received::Expected);
         }
-        let Some(head) = head_length(received) else { return Ok(false) };
-        let wrong = |what: &str| {
-            let head = String::from_utf8_lossy(&received[..head]);
-            Err(format!("an unexpected response ({what}):\n{head}"))
-        };
-        let Some(body) = content_length(&received[..head]).filter(|n| self.expected.body_length.contains(n))
-        else {
-            return wrong("content-length");
+        let Some(head) = head_length(received) else { return Ok(Received::Part) };
+        let said = || String::from_utf8_lossy(&received[..head]).into_owned();
+        let Some(body) = content_length(&received[..head]) else {
+            return Err(format!("a response without a length:\n{}", said()));
         };
         if received.len() < head + body {
-            return Ok(false);
+            return Ok(Received::Part);
         }
-        if received.len() > head + body || !self.fits(received, head) {
-            return wrong("status or body");
+        if received.len() > head + body {
+            return Err(format!("more than a response:\n{}", said()));
+        }
+        if !self.expected.body_length.contains(&body) || !self.fits(received, head) {
+            return Ok(Received::Other(said()));
         }
         self.last = Some((head, body));
-        Ok(true)
+        Ok(Received::Expected)
     }
 
     fn fits(&self, received: &[u8], head_length: usize) -> bool {
@@ -99,9 +109,9 @@ mod tests {
         // The second round takes the short way.
         for _ in 0..2 {
             for end in 0..whole.len() {
-                assert_eq!(checker.is_whole(&whole[..end]), Ok(false), "{end}");
+                assert_eq!(checker.check(&whole[..end]), Ok(Received::Part), "{end}");
             }
-            assert_eq!(checker.is_whole(whole), Ok(true));
+            assert_eq!(checker.check(whole), Ok(Received::Expected));
         }
     }
 
@@ -110,22 +120,26 @@ mod tests {
         let mut checker = checker();
         for body in ["hello", "hellos", "hello"] {
             let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            assert_eq!(checker.is_whole(whole.as_bytes()), Ok(true));
+            assert_eq!(checker.check(whole.as_bytes()), Ok(Received::Expected));
         }
     }
 
     #[test]
-    fn every_departure_is_an_error() {
+    fn every_departure_is_noticed() {
         let mut checker = checker();
-        checker.is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").unwrap();
-        for wrong in [
+        checker.check(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").unwrap();
+        for other in [
             "HTTP/1.1 401 No\r\ncontent-length: 5\r\n\r\nhello",
             "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello",
             "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhell",
+        ] {
+            assert!(matches!(checker.check(other.as_bytes()), Ok(Received::Other(_))), "{other}");
+        }
+        for endless in [
             "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhelloH",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         ] {
-            assert!(checker.is_whole(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(checker.check(endless.as_bytes()).is_err(), "{endless}");
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Latency {
     pub(crate) p99: Duration,
     /// 999 of 1000 took no longer.
     pub(crate) p999: Duration,
+    /// None took longer.
+    pub(crate) most: Duration,
 }
 
 impl Histogram {
@@ -34,6 +36,6 @@ impl Histogram {
 
     pub(super) fn latency(&self) -> Latency {
         let at = |quantile| Duration::from_nanos(self.0.value_at_quantile(quantile));
-        Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+        Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), most: at(1.0) }
     }
 }

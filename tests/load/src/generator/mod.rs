@@ -21,7 +21,12 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use valet_clock::{Clock, SystemClock};
 
-use self::{connection::Connection, expected::Checker, latency::Histogram, pace::Pace};
+use self::{
+    connection::Connection,
+    expected::{Checker, Received},
+    latency::Histogram,
+    pace::Pace,
+};
 pub(crate) use self::{
     expected::{Expected, head_length, headers},
     latency::Latency,
@@ -33,6 +38,19 @@ use crate::cores::{self, Used};
 /// wakes this process for nearly every response, which costs time on both cores. The
 /// requests in flight keep the server busy for several times as long.
 const GATHER: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000 };
+
+/// The longest wait of a steady load for something to do.
+const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
+
+/// How long before all others the one asks that hangs up: long enough for its request to be taken up, and far
+/// shorter than any upstream takes.
+const AHEAD: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// A turn of the generator's that takes longer was held up by others on its core.
+const HELD_UP: Duration = Duration::from_millis(5);
+
+/// The most slow responses that are reported.
+const MOST_SLOW: usize = 10_000;
 
 /// How long the last responses may take once no more requests are sent.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +74,10 @@ pub(crate) struct Job {
     pub(crate) warm_up: Duration,
     /// How long to measure.
     pub(crate) measure: Duration,
+    /// Whether responses that are not the expected one are counted; else the first one ends the run.
+    pub(crate) counts_failures: bool,
+    /// The latency from which on a response is reported by itself.
+    pub(crate) slow: Option<Duration>,
 }
 
 /// What a job has shown.
@@ -67,6 +89,10 @@ pub(crate) struct Report {
     pub(crate) per_second: f64,
     /// Their latency.
     pub(crate) latency: Latency,
+    /// How many were not the expected one, if they are counted.
+    pub(crate) failures: u64,
+    /// The slow ones, if they are reported, but for those that the generator itself was late for.
+    pub(crate) slow: Vec<Slow>,
     /// How busy the server's process was, as a share of its core.
     pub(crate) server_busy: f64,
     /// How busy the generator's process was, as a share of its core.
@@ -77,12 +103,24 @@ pub(crate) struct Report {
     pub(crate) others_on_generator: f64,
 }
 
+/// A slow response.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Slow {
+    /// When it arrived, in Unix time.
+    pub(crate) at: Duration,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
 /// Does `job`.
 ///
 /// # Errors
 /// If a connection fails, or a response is late or not the expected one.
 pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let mut generator = Generator::connect(job).map_err(|error| format!("cannot connect: {error}"))?;
+    if let Load::Once { after_one_that_hangs_up } = job.load {
+        generator.be_accepted(after_one_that_hangs_up)?;
+    }
     let begin = SystemClock.now() + job.warm_up;
     generator.until(begin)?;
     let (before, from) = (Usage::read(job)?, SystemClock.now());
@@ -98,6 +136,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         responses: generator.responses,
         per_second: histogram.count() as f64 / seconds,
         latency: histogram.latency(),
+        failures: generator.failures,
+        slow: generator.slow,
         server_busy,
         generator_busy,
         others_on_server: share(after.server.core, before.server.core) - server_busy,
@@ -121,10 +161,10 @@ impl Usage {
 }
 
 struct Generator<'j> {
+    job: &'j Job,
     request: &'j [u8],
     epoll: std::os::fd::OwnedFd,
     events: Vec<epoll::Event>,
-    load: Load,
     connections: Vec<Connection>,
     /// The connections without a request in flight, the longest idle first.
     idle: VecDeque<usize>,
@@ -132,6 +172,11 @@ struct Generator<'j> {
     pace: Pace,
     end: Instant,
     responses: u64,
+    failures: u64,
+    slow: Vec<Slow>,
+    /// When this turn began, and when the last one ended that was held up.
+    turn: Instant,
+    held_up: Option<Instant>,
     measured: Option<Histogram>,
 }
 
@@ -148,25 +193,48 @@ impl<'j> Generator<'j> {
         let start = SystemClock.now();
         let end = start + job.warm_up + job.measure;
         Ok(Self {
+            job,
             request: job.request.as_bytes(),
             epoll,
             events: Vec::with_capacity(job.connections),
-            load: job.load,
             idle: (0..connections.len()).collect(),
             connections,
             checker: Checker::new(job.expected.clone()),
-            pace: Pace::new(job.load, start, end),
+            pace: Pace::new(job.load, job.connections, start, end),
             end,
             responses: 0,
+            failures: 0,
+            slow: Vec::new(),
+            turn: start,
+            held_up: None,
             measured: None,
         })
+    }
+
+    /// Waits until the server has accepted all connections; then perhaps one more caller asks, and hangs up.
+    fn be_accepted(&mut self, one_hangs_up: bool) -> Result<(), String> {
+        // Ends of naps that come early do no harm.
+        let settle = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = nanosleep(&settle);
+        if one_hangs_up {
+            let now = SystemClock.now();
+            let opened = Connection::open(self.job.address, now);
+            opened.map_err(|error| format!("cannot connect: {error}"))?.send(self.request, now)?;
+            let _ = nanosleep(&AHEAD);
+        }
+        Ok(())
     }
 
     /// Sends and receives until `until`.
     fn until(&mut self, until: Instant) -> Result<(), String> {
         loop {
             let now = SystemClock.now();
-            if now >= until {
+            if now - self.turn > HELD_UP {
+                self.held_up = Some(now);
+            }
+            self.turn = now;
+            let is_done = self.pace.is_over() && self.idle.len() == self.connections.len();
+            if now >= until || is_done {
                 return Ok(());
             }
             self.send_due(now)?;
@@ -199,31 +267,46 @@ impl<'j> Generator<'j> {
 
     /// Waits for responses, and sends at once what is due then.
     fn receive(&mut self) -> Result<(), String> {
-        let timeout = match self.load {
+        let timeout = match self.job.load {
             Load::Closed => {
                 // An early end of the nap does no harm.
                 let _ = nanosleep(&GATHER);
                 Timespec { tv_sec: 0, tv_nsec: 100_000_000 }
             }
             // A sleep would be tens of microseconds late, which is the latency to be measured.
-            Load::Open { .. } => Timespec::default(),
+            Load::Open { .. } | Load::Once { .. } => Timespec::default(),
+            Load::Steady { .. } => SOON,
         };
         let mut events = std::mem::take(&mut self.events);
         let waited = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout));
         waited.map_err(|error| format!("epoll: {error}"))?;
         for event in events.drain(..) {
             let index = usize::try_from(event.data.u64()).expect("the index of a connection");
-            if let Some(due) = self.connections[index].receive(&mut self.checker)? {
-                let now = SystemClock.now();
-                self.responses += 1;
-                if let Some(measured) = &mut self.measured {
-                    measured.record(now.saturating_duration_since(due));
-                }
-                self.idle.push_back(index);
-                self.send_due(now)?;
+            match self.connections[index].receive(&mut self.checker)? {
+                Received::Part => continue,
+                Received::Expected => {}
+                Received::Other(_) if self.job.counts_failures => self.failures += 1,
+                Received::Other(head) => return Err(format!("an unexpected response:\n{head}")),
             }
+            let now = SystemClock.now();
+            self.responses += 1;
+            self.note(self.connections[index].due(), now);
+            self.idle.push_back(index);
+            self.send_due(now)?;
         }
         self.events = events;
         Ok(())
+    }
+
+    fn note(&mut self, due: Instant, now: Instant) {
+        let took = now.saturating_duration_since(due);
+        if let Some(measured) = &mut self.measured {
+            measured.record(took);
+        }
+        let is_ours = now - self.turn > HELD_UP || self.held_up.is_some_and(|ended| due < ended);
+        let is_slow = self.job.slow.is_some_and(|slow| took >= slow);
+        if is_slow && !is_ours && self.slow.len() < MOST_SLOW {
+            self.slow.push(Slow { at: SystemClock.unix(), took });
+        }
     }
 }

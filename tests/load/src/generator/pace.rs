@@ -1,4 +1,4 @@
-//! When requests are sent: as soon as a connection is free, or at a fixed rate.
+//! When requests are sent: as soon as a connection is free, at a fixed rate, or all at once.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,16 @@ pub(crate) enum Load {
         /// Requests a second.
         per_second: u32,
     },
+    /// The same where half a millisecond does not matter: between requests the core is left to others.
+    Steady {
+        /// Requests a second.
+        per_second: u32,
+    },
+    /// Every connection sends one request, all of them due when the first is sent.
+    Once {
+        /// Whether one more caller asks before all others, and hangs up before it is answered.
+        after_one_that_hangs_up: bool,
+    },
 }
 
 /// Says when the next request is due.
@@ -24,22 +34,34 @@ pub(super) struct Pace {
     start: Instant,
     end: Instant,
     sent: u64,
+    connections: u64,
 }
 
 impl Pace {
-    pub(super) fn new(load: Load, start: Instant, end: Instant) -> Self {
-        Self { load, start, end, sent: 0 }
+    pub(super) fn new(load: Load, connections: usize, start: Instant, end: Instant) -> Self {
+        Self { load, start, end, sent: 0, connections: connections as u64 }
+    }
+
+    /// Whether nothing will be sent any more, however long one waits.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.load, Load::Once { .. }) && self.sent == self.connections
     }
 
     /// The time at which a request was due that is to be sent now, if there is one.
     pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
         let due = match self.load {
             Load::Closed => now,
-            Load::Open { per_second } => {
+            Load::Open { per_second } | Load::Steady { per_second } => {
                 self.start + Duration::from_secs(1).mul_f64(self.sent as f64 / f64::from(per_second))
             }
+            Load::Once { .. } => {
+                if self.sent == 0 {
+                    self.start = now;
+                }
+                self.start
+            }
         };
-        let is_due = due <= now && now < self.end;
+        let is_due = due <= now && now < self.end && !self.is_over();
         self.sent += u64::from(is_due);
         is_due.then_some(due)
     }
@@ -56,7 +78,7 @@ mod tests {
     #[test]
     fn a_closed_loop_sends_whenever_it_can_until_the_end() {
         let start = SystemClock.now();
-        let mut pace = Pace::new(Load::Closed, start, start + SECOND);
+        let mut pace = Pace::new(Load::Closed, 1, start, start + SECOND);
         for after in [0, 0, 1, 999] {
             let now = start + Duration::from_millis(after);
             assert_eq!(pace.next(now), Some(now));
@@ -67,7 +89,7 @@ mod tests {
     #[test]
     fn an_open_loop_owes_what_it_could_not_send_in_time() {
         let start = SystemClock.now();
-        let mut pace = Pace::new(Load::Open { per_second: 4 }, start, start + SECOND);
+        let mut pace = Pace::new(Load::Open { per_second: 4 }, 1, start, start + SECOND);
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(pace.next(start), Some(start));
         assert_eq!(pace.next(at(249)), None);
@@ -76,5 +98,16 @@ mod tests {
         assert_eq!(pace.next(at(700)), Some(at(500)));
         assert_eq!(pace.next(at(700)), None);
         assert_eq!(pace.next(at(1000)), None, "nothing is sent after the end");
+    }
+
+    #[test]
+    fn a_herd_is_due_when_its_first_is_sent() {
+        let start = SystemClock.now();
+        let mut pace = Pace::new(Load::Once { after_one_that_hangs_up: false }, 2, start, start + SECOND);
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(pace.next(at(100)), Some(at(100)));
+        assert!(!pace.is_over());
+        assert_eq!(pace.next(at(103)), Some(at(100)));
+        assert_eq!((pace.next(at(104)), pace.is_over()), (None, true));
     }
 }

@@ -1,6 +1,13 @@
 //! The broker under test: the real binary, with everything on.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process, process::Stdio, time::Duration};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process,
+    process::Stdio,
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXLOWER};
@@ -9,6 +16,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use valet_clock::{Clock, ClockExt, SystemClock};
+use valet_server::config::Environment;
 
 use super::{Endpoint, Upstream, upstream::KEY};
 use crate::{Outcome, cores};
@@ -36,14 +44,19 @@ struct Ready {
 impl Broker {
     /// Starts it with one app that mints at `upstream`.
     pub(crate) async fn start(upstream: &Upstream) -> Outcome<Self> {
+        Self::start_with(upstream, "").await
+    }
+
+    /// Starts it with settings at the `top` of its configuration besides.
+    pub(crate) async fn start_with(upstream: &Upstream, top: &str) -> Outcome<Self> {
         let binary = binary()?;
         // Beside the binary there is a disk; the folder for temporary files is memory on many systems.
         let files = TempDir::new_in(binary.parent().ok_or("the binary lies nowhere")?)?;
         let (config, ready) = (files.path().join("valet.toml"), files.path().join("ready.json"));
-        fs::write(&config, Self::config(upstream, &files))?;
+        fs::write(&config, config_of(top, upstream.base_url(), &files.path().join("audit.jsonl")))?;
         let mut command = Command::new(&binary);
         command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
-        command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "warn");
+        command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "error");
         command.stdin(Stdio::null()).kill_on_drop(true);
         let mut process = cores::on(cores::SERVER, || command.spawn())?;
         let pid = process.id().ok_or("the broker ended at once")?;
@@ -60,26 +73,6 @@ impl Broker {
             ready = SystemClock.timeout(PATIENCE, listening) => ready.map_err(|_| "the broker does not serve")??,
         };
         Ok(Self { endpoint: Endpoint { address: ready.listen, pid }, process, files })
-    }
-
-    fn config(upstream: &Upstream, files: &TempDir) -> String {
-        let secret = HEXLOWER.encode(digest::digest(&digest::SHA256, SECRET.as_bytes()).as_ref());
-        let (audit, base_url) = (files.path().join("audit.jsonl"), &upstream.base_url);
-        format!(
-            r#"listen = "127.0.0.1:0"
-metrics_listen = "127.0.0.1:0"
-[audit]
-path = {audit:?}
-[upstreams.bench]
-base_url = {base_url:?}
-keys = [{{ env = "DASHSCOPE_API_KEY" }}]
-[apps.{APP}]
-upstream = "bench"
-mode = "direct"
-secrets = ["sha256:{secret}"]
-rate = {{ per_second = 1000000, burst = 1000000 }}
-"#
-        )
     }
 
     /// The id and secret of its app.
@@ -130,7 +123,34 @@ rate = {{ per_second = 1000000, burst = 1000000 }}
     }
 }
 
-fn line_count(path: &std::path::Path) -> std::io::Result<u64> {
+/// Where a configuration's keys are.
+pub(crate) fn environment() -> Environment {
+    [("DASHSCOPE_API_KEY", KEY)].into_iter().collect()
+}
+
+/// A configuration with everything on: an audit trail in a file, metrics, limits, and one app.
+pub(crate) fn config_of(top: &str, base_url: &str, audit: &Path) -> String {
+    let secret = HEXLOWER.encode(digest::digest(&digest::SHA256, SECRET.as_bytes()).as_ref());
+    format!(
+        r#"listen = "127.0.0.1:0"
+metrics_listen = "127.0.0.1:0"
+{top}
+[audit]
+path = {audit:?}
+[upstreams.bench]
+base_url = {base_url:?}
+keys = [{{ env = "DASHSCOPE_API_KEY" }}]
+[apps.{APP}]
+upstream = "bench"
+mode = "direct"
+secrets = ["sha256:{secret}"]
+rate = {{ per_second = 10000000, burst = 10000000 }}
+"#
+    )
+}
+
+/// How many lines of decisions a trail has.
+pub(crate) fn line_count(path: &Path) -> std::io::Result<u64> {
     let text = fs::read(path)?;
     // Lines of a kind are signatures, and what happens to the broker itself.
     let is_decision = |line: &&[u8]| !line.windows(7).any(|part| part == b"\"kind\":");

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
-    broker::{Broker, build as build_broker},
+    broker::{Broker, build as build_broker, config_of, environment, line_count},
     peer::Peer,
     upstream::Upstream,
 };
