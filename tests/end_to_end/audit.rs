@@ -138,7 +138,7 @@ async fn an_audit_trail_that_fails_only_alarms_by_default() {
 }
 
 /// What submits a recording at the relay.
-fn submit(stage: &Stage, bearer: &str, url: &str) -> reqwest::RequestBuilder {
+pub(crate) fn submit(stage: &Stage, bearer: &str, url: &str) -> reqwest::RequestBuilder {
     let body = json!({ "model": "fun-asr", "input": { "file_urls": [url] }, "parameters": {} });
     let request = stage.request(Method::POST, "/api/v1/services/audio/asr/transcription");
     request.bearer_auth(bearer).header("x-dashscope-async", "enable").json(&body)

@@ -4,7 +4,10 @@ use reqwest::Method;
 use serde_json::json;
 use valet_demo::StackSettings;
 
-use crate::harness::{Answer, SECOND, Stage, UNHURRIED, answered};
+use crate::{
+    audit::submit,
+    harness::{Answer, SECOND, Stage, UNHURRIED, answered},
+};
 
 /// The limit that a refusal names, and the seconds it says to wait.
 fn limit(answer: &Answer) -> (String, u64) {
@@ -109,5 +112,30 @@ async fn requests_of_an_app_with_origins_come_from_one_of_them() {
         assert_eq!(from(foreign).await.refusal(), (403, "origin_not_allowed".into(), None), "{foreign}");
     }
     assert_eq!(stage.ask().await.refusal().1, "origin_not_allowed", "none at all is none of them");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn the_queries_of_an_account_are_a_limit_that_is_named_with_the_exact_wait() {
+    let state = tempfile::tempdir().unwrap();
+    let (upstream, relay) = ("queries_per_second = 1".into(), Some(state.path().to_owned()));
+    let app = UNHURRIED.into();
+    let stage = Stage::with(StackSettings { app, upstream, relay, ..StackSettings::default() }).await;
+    let secret = stage.stack.secret.expose();
+    let task = answered(submit(&stage, secret, "https://files.example.com/a.wav")).await.json();
+    let cancel = format!("/api/v1/tasks/{}/cancel", task["output"]["task_id"].as_str().unwrap());
+    // Each cancel is a query of the account's, whatever comes of it.
+    let mut answers = 0..10;
+    let limited = loop {
+        answers.next().expect("the limit is reached");
+        let answer = answered(stage.request(Method::POST, &cancel).bearer_auth(secret)).await;
+        if answer.status == 429 {
+            break answer;
+        }
+    };
+    assert_eq!(limited.refusal(), (429, "Throttling.RateQuota".into(), Some(1)));
+    assert_eq!(limited.json()["message"], "this limit is reached: queries_per_second");
+    let counted = "valet_limit_refusals_total{limit=\"queries_per_second\"} 1";
+    assert!(stage.metrics().await.contains(counted));
     stage.stop().await;
 }

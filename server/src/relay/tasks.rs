@@ -12,7 +12,7 @@ use super::{
     task::Task,
     upstream::Call,
 };
-use crate::{issue::Arrival, site::Site};
+use crate::{admission::LimitReached, issue::Arrival, site::Site};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
@@ -203,14 +203,9 @@ pub(super) fn seal_places(document: &mut Value, seal: &impl Fn(&str) -> Option<S
     }
 }
 
-/// What the upstream says of too many queries.
-fn throttled(wait: Duration) -> Refused {
-    Refused::Upstream {
-        status: 429,
-        code: "Throttling.RateQuota".into(),
-        message: "Requests rate limit exceeded, please try again later.".into(),
-        retry_after: Some(wait.as_secs() + 1),
-    }
+/// The account's budget of queries is used up for so long.
+fn throttled(retry_after: Duration) -> Refused {
+    LimitReached { limit: "queries_per_second", retry_after }.into()
 }
 
 /// What the upstream says of a task that it does not know (*Manage asynchronous tasks*).
