@@ -460,7 +460,7 @@ impl Config {
     }
 
     /// The settings that `next` has otherwise and that are taken up at a start only: those of the
-    /// listeners.
+    /// listeners, and the relay's folder.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
         let state = |config: &Self| config.relay.as_ref().map(|relay| relay.state.clone());
