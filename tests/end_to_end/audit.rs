@@ -161,7 +161,9 @@ async fn submits_cancels_and_results_have_their_lines_and_are_counted() {
     let limited = answered(submit(&stage, &bearer, "https://files.example.com/c.wav")).await;
     assert_eq!(limited.refusal(), (429, "Throttling.RateQuota".into(), Some(1)));
     assert_eq!(limited.json()["message"], "this limit is reached: rate");
+    let mut queries = 0;
     let result = loop {
+        queries += 1;
         let query = stage.request(Method::GET, &format!("/api/v1/tasks/{done}")).bearer_auth(&bearer);
         let ended = answered(query).await.json();
         if let Some(url) = ended["output"]["results"][0]["transcription_url"].as_str() {
@@ -171,7 +173,9 @@ async fn submits_cancels_and_results_have_their_lines_and_are_counted() {
     };
     assert_eq!(stage.page(&result).await.status, 200);
     let page = stage.metrics().await;
+    let queried = format!("valet_decisions_total{{door=\"query\",outcome=\"done\"}} {queries}");
     for line in [
+        &*queried,
         "valet_limit_refusals_total{limit=\"rate\"} 1",
         "valet_decisions_total{door=\"submit\",outcome=\"done\"} 2",
         "valet_decisions_total{door=\"submit\",outcome=\"rate_limited\"} 1",

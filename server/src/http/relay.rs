@@ -104,7 +104,7 @@ async fn query(
         let document = told.documents.pop().unwrap_or(Document(Value::Null));
         (document, told)
     });
-    answer_told(arrival.request_id, queried)
+    answer_told(&doors, &arrival, queried)
 }
 
 /// How far several tasks are: once one has ended or has another status, or the `wait` of `Prefer` is over. The
@@ -131,7 +131,7 @@ async fn wait_for_tasks(
         let tasks: Vec<Value> = tasks.into_iter().map(|Document(document)| document).collect();
         (Document(json!({ "tasks": tasks })), told)
     });
-    answer_told(arrival.request_id, queried)
+    answer_told(&doors, &arrival, queried)
 }
 
 /// Which tasks to wait for.
@@ -191,7 +191,9 @@ async fn list(
         let page = page(query.as_deref().unwrap_or_default())?;
         doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &arrival, &page)
     };
-    answer(arrival.request_id, listed())
+    let listed = listed();
+    doors.relay.count(arrival.door, listed.as_ref());
+    answer(arrival.request_id, listed)
 }
 
 /// A result, by the handle that a query has named.
@@ -264,7 +266,10 @@ fn answer(id: RequestId, answered: Result<Document, Refused>) -> Response<Body> 
 }
 
 /// An answer about tasks, with what came of the wish to wait for them.
-fn answer_told(id: RequestId, told: Result<(Document, Told), Refused>) -> Response<Body> {
+fn answer_told(doors: &Doors, arrival: &Arrival, told: Result<(Document, Told), Refused>) -> Response<Body> {
+    // Too many to be recorded, and no less counted.
+    doors.relay.count(arrival.door, told.as_ref());
+    let id = arrival.request_id;
     let (document, told) = match told {
         Ok(told) => told,
         Err(refused) => return refusal(id, &refused),

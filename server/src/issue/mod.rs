@@ -135,7 +135,8 @@ impl Issue {
         };
         let reason = revoked.as_ref().err().and_then(Refusal::detail);
         let line = self.line(arrival, noted.read, status, outcome);
-        self.count(&line, revoked.as_ref().err());
+        self.count(line.door, line.outcome, revoked.as_ref().err());
+        self.metrics.took(line.latency);
         self.trail.record(Record { app: noted.app, reason, token: ended, ..line });
         response
     }
@@ -185,9 +186,9 @@ impl Issue {
         }
     }
 
-    /// Counts what a line tells, and the limit that a refusal names.
-    pub(crate) fn count(&self, line: &Record, refusal: Option<&Refusal>) {
-        self.metrics.decided(line.door, line.outcome, line.latency);
+    /// Counts an answer, and the limit that a refusal names.
+    pub(crate) fn count(&self, door: Door, outcome: &'static str, refusal: Option<&Refusal>) {
+        self.metrics.decided(door, outcome);
         if let Some(Refusal::Limited(reached)) = refusal {
             self.metrics.limited(reached.limit);
         }
@@ -276,7 +277,8 @@ impl Issue {
 
     fn record(&self, arrival: Arrival, status: u16, noted: Noted, decided: Result<&Issued<'_>, &Refusal>) {
         let line = self.line(arrival, noted.read, status, decided.map_or_else(Refusal::reason, |_| "issued"));
-        self.count(&line, decided.err());
+        self.count(line.door, line.outcome, decided.err());
+        self.metrics.took(line.latency);
         let (expires_in, upstream_key, upstream_request_id) = match decided {
             Ok(issued) => {
                 self.metrics.handed_out(issued.remaining());

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     admission::Now,
-    audit::{Record, Work},
+    audit::{Door, Record, Work},
     config::Mode,
     identity::{Credential, Look, Reach, Unidentified},
     issue::{Arrival, Issue, Refusal, end_user},
@@ -182,18 +182,24 @@ impl Relay {
         self.stopping.cancel();
     }
 
-    /// Records what became of a request, which was answered with `status`.
-    pub fn record<T>(&self, arrival: Arrival, status: u16, noted: Noted, outcome: Result<&T, &Refused>) {
-        let refusal = match &outcome {
-            Err(Refused::Here(refusal)) => Some(refusal.clone()),
+    /// Counts what became of a request.
+    pub fn count<T>(&self, door: Door, outcome: Result<&T, &Refused>) {
+        let word = outcome.map_or_else(|refused| refused.told().0, |_| "done");
+        let refusal = match outcome {
+            Err(Refused::Here(refusal)) => Some(refusal),
             _ => None,
         };
-        let (outcome, reason) = match outcome {
+        self.issue.count(door, word, refusal);
+    }
+
+    /// Records what became of a request, which was answered with `status`, and counts it.
+    pub fn record<T>(&self, arrival: Arrival, status: u16, noted: Noted, answered: Result<&T, &Refused>) {
+        let (outcome, reason) = match answered {
             Ok(_) => ("done", None),
             Err(refused) => refused.told(),
         };
         let line = self.issue.line(arrival, None, status, outcome);
-        self.issue.count(&line, refusal.as_ref());
+        self.count(line.door, answered);
         let subject = noted.owner.as_ref().and_then(|owner| owner.subject.clone());
         self.issue.trail.record(Record {
             app: noted.owner.map(|owner| owner.app),

@@ -125,17 +125,18 @@ impl IssueMetrics {
         Self { decisions, issued, seconds, remaining, limits }
     }
 
-    /// A decision was answered.
-    pub fn decided(&self, door: Door, outcome: &'static str, took: Duration) {
+    /// A request was answered.
+    pub fn decided(&self, door: Door, outcome: &'static str) {
         if outcome == "issued" {
             self.issued[door as usize].inc();
         } else {
             self.decisions.get_or_create(&Decision { door: door.name(), outcome }).inc();
         }
-        // A task takes its upstream's time, which is not the broker's.
-        if matches!(door, Door::V1 | Door::DashScope | Door::OAuth) {
-            self.seconds.observe(took.as_secs_f64());
-        }
+    }
+
+    /// On an issuing route, and after so long. (A task takes its upstream's time, which is not the broker's.)
+    pub fn took(&self, time: Duration) {
+        self.seconds.observe(time.as_secs_f64());
     }
 
     /// A token was handed out with so much life left.
