@@ -163,3 +163,43 @@ async fn a_submit_under_a_key_is_sent_once_whatever_becomes_of_the_broker() {
     assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), 4);
     relayed.stage.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_may_hide_a_task_is_not_taken_for_a_refusal() {
+    let relayed = Relayed::with(HOUR, "").await;
+    let bearer = relayed.token(None).await;
+    let keyed = |key: String| {
+        let request = relayed.request(Method::POST, "/services/audio/asr/transcription", &bearer);
+        let request = request.header("x-dashscope-async", "enable").header("idempotency-key", key);
+        answered(request.json(&relayed.submission(&[&relayed.recordings.url("market.wav")])))
+    };
+    let unknown = (409, "SubmitOutcomeUnknown".to_owned());
+    for (status, sent) in [500, 502, 504].into_iter().zip(1_u64..) {
+        let fault = Fault::on(Operation::Submit).refuse(status, "InternalError", "Who knows.");
+        relayed.stage.stack.sandbox.script(fault);
+        for _ in 0..2 {
+            assert_eq!(code(&keyed(status.to_string()).await), unknown, "{status}");
+            assert_eq!(relayed.stage.stack.sandbox.count(Operation::Submit), sent, "it is not sent again");
+        }
+    }
+    // Each may be billed: what was set aside for them fills the hour.
+    let (refused, message, _) = limit(&keyed("another".into()).await);
+    assert_eq!((refused, message.contains("audio_seconds_per_day")), (429, true), "{message}");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_takes_no_submit_has_refused_it() {
+    let relayed = Relayed::with(HOUR, "").await;
+    let bearer = relayed.token(None).await;
+    for _ in 0..4 {
+        relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).refuse(
+            503,
+            "ModelServingError",
+            "No.",
+        ));
+        assert_eq!(submit(&relayed, &bearer, &["market.wav"]).await.status, 503);
+    }
+    handle(&submit(&relayed, &bearer, &["market.wav"]).await);
+    relayed.stage.stop().await;
+}

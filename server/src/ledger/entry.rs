@@ -12,6 +12,9 @@ pub enum Entry {
     Intent(Intent),
     /// It was refused: nothing came of it, and it may be asked for again.
     Withdrawn {
+        /// When, in Unix seconds.
+        #[serde(default)]
+        time: u64,
         /// Which submit.
         submit: String,
     },
@@ -97,14 +100,13 @@ pub struct Ended {
 }
 
 impl Entry {
-    /// When it was written; what is withdrawn has no time of its own.
+    /// When that was, in Unix time.
     #[must_use]
-    pub fn time(&self) -> Option<Duration> {
-        match self {
-            Self::Intent(Intent { time, .. })
-            | Self::Submitted(Submitted { time, .. })
-            | Self::Ended(Ended { time, .. }) => Some(Duration::from_secs(*time)),
-            Self::Withdrawn { .. } => None,
-        }
+    pub fn time(&self) -> Duration {
+        let (Self::Intent(Intent { time, .. })
+        | Self::Withdrawn { time, .. }
+        | Self::Submitted(Submitted { time, .. })
+        | Self::Ended(Ended { time, .. })) = self;
+        Duration::from_secs(*time)
     }
 }

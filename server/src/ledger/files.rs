@@ -32,13 +32,18 @@ pub(super) fn day(unix: Duration) -> Date {
     time.to_zoned(TimeZone::UTC).date()
 }
 
+/// The name of a start of a broker, in the order of starts.
+pub(super) fn start(now: Duration, instance: &str) -> String {
+    format!("{:015}-{instance}", now.as_millis())
+}
+
 /// Opens the file of a day for a start of a broker. It says who had what transcribed, and is nobody else's.
-pub(super) fn open(folder: &Path, day: Date, instance: &str) -> io::Result<File> {
-    let path = folder.join(format!("{day}.{instance}.jsonl"));
+pub(super) fn open(folder: &Path, day: Date, start: &str) -> io::Result<File> {
+    let path = folder.join(format!("{day}.{start}.jsonl"));
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// The files of the days from one to another.
+/// The files of the days from one to another, by day, and those of a day by the broker's starts.
 pub(super) fn between(folder: &Path, from: Date, to: Date) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -51,13 +56,22 @@ pub(super) fn between(folder: &Path, from: Date, to: Date) -> io::Result<Vec<Pat
     Ok(files)
 }
 
-/// Drops the files of days more than `keep` days before `now`.
-pub(super) fn prune(folder: &Path, keep: u32, now: Duration) -> io::Result<()> {
+/// Drops the files of days more than `keep` days before `now`. One that cannot be dropped is in nobody's way.
+pub(super) fn prune(folder: &Path, keep: u32, now: Duration) {
     let first = day(now.saturating_sub(Duration::from_secs(u64::from(keep) * DAY)));
-    for path in between(folder, Date::MIN, first.yesterday().unwrap_or(Date::MIN))? {
-        fs::remove_file(path)?;
+    let old = between(folder, Date::MIN, first.yesterday().unwrap_or(Date::MIN));
+    let dropped = old.and_then(|old| old.iter().map(|path| drop_one(path)).fold(Ok(()), Result::and));
+    if let Err(error) = dropped {
+        tracing::warn!(folder = %folder.display(), %error, "days of the ledger that are over cannot be dropped");
     }
-    Ok(())
+}
+
+/// Drops a file, unless another broker was quicker.
+fn drop_one(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 fn day_of(path: &Path) -> Option<Date> {

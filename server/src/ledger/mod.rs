@@ -40,7 +40,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of a folder and reads what it knows of the last day. `instance` names this start of the
+    /// Opens the ledger of a folder and reads what it knows of the last day, the earliest first. `instance` names this start of the
     /// broker: several may write into one folder.
     ///
     /// # Errors
@@ -58,13 +58,21 @@ impl Ledger {
             if unread > 0 {
                 tracing::warn!(file = %path.display(), lines = unread, "lines of the ledger cannot be read");
             }
-            known.extend(entries);
+            // The lines of a file are in their order, whatever the clock was set to meanwhile.
+            known.extend(entries.into_iter().scan(Duration::ZERO, |latest, entry| {
+                *latest = entry.time().max(*latest);
+                Some((*latest, entry))
+            }));
         }
+        // Several brokers may have written at the same time.
+        known.sort_by_key(|(at, _)| *at);
+        let known = known.into_iter().map(|(_, entry)| entry).collect();
         let failing = Gauge::default();
         let help = "Whether the relay's ledger of tasks cannot be written";
         registry.register("ledger_failing", help, failing.clone());
         let (orders, taken) = mpsc::sync_channel(CAPACITY);
-        let writing = Writing::open(folder, place.keep_days, instance, clock.clone(), failing.clone())?;
+        let start = files::start(now, instance);
+        let writing = Writing::open(folder, place.keep_days, start, clock.clone(), failing.clone())?;
         thread::Builder::new().name("ledger".into()).spawn(move || writing.run(&taken))?;
         Ok((Self { orders, failing }, known))
     }

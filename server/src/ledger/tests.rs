@@ -125,3 +125,60 @@ async fn use_is_summed_by_what_the_operator_asks_for_and_of_the_day_of_the_submi
     assert_eq!(by(Grouping::Day)[&vec![day.to_string()]].seconds, 109);
     assert_eq!(by(Grouping::Model)[&vec!["fun-asr".to_owned()]].submitted, 3);
 }
+
+#[tokio::test]
+async fn three_starts_of_a_day_are_known_in_their_order_whatever_they_are_called() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let intent =
+        |time: Duration| Entry::Intent(Intent { time: time.as_secs(), submit: "s".into(), body: "b".into() });
+    let at = clock.unix();
+    let second = Duration::from_secs(1);
+    let withdrawn = Entry::Withdrawn { time: at.as_secs(), submit: "s".into() };
+    let end = ended("1", who("acme", None), at + second, 9, "SUCCEEDED");
+    let written = [
+        ("c", vec![intent(at), withdrawn]),
+        ("b", vec![intent(at + second), submitted("1", who("acme", None), at + second)]),
+        ("a", vec![end]),
+    ];
+    for (instance, entries) in &written {
+        let (ledger, _) = open(&folder, &clock, instance);
+        for entry in entries {
+            assert!(ledger.append_durably(entry.clone()).await);
+        }
+        manual.advance(second);
+    }
+    let all: Vec<Entry> = written.into_iter().flat_map(|(_, entries)| entries).collect();
+    assert_eq!(open(&folder, &clock, "0").1, all);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_kept_and_written_once_it_can_be() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let (ledger, _) = open(&folder, &clock, "a");
+    let tasks = folder.path().join("tasks");
+    std::fs::remove_dir_all(&tasks).unwrap();
+    manual.advance(DAY);
+    let entries = ["1", "2", "3"].map(|task| submitted(task, who("acme", None), clock.unix()));
+    for entry in &entries[..2] {
+        assert!(!ledger.append_durably(entry.clone()).await, "there is no folder to write to");
+        assert_eq!(ledger.failing.get(), 1);
+    }
+    std::fs::create_dir(&tasks).unwrap();
+    assert!(ledger.append_durably(entries[2].clone()).await);
+    assert_eq!(ledger.failing.get(), 0);
+    assert_eq!(open(&folder, &clock, "b").1, entries);
+}
+
+#[tokio::test]
+async fn an_old_day_that_cannot_be_dropped_is_in_nobodys_way() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    std::fs::create_dir_all(folder.path().join("tasks/2001-01-01.a.jsonl")).unwrap();
+    let (ledger, _) = open(&folder, &clock, "a");
+    manual.advance(DAY);
+    let entry = submitted("1", who("acme", None), clock.unix());
+    assert!(ledger.append_durably(entry.clone()).await);
+    assert_eq!(open(&folder, &clock, "b").1, [entry]);
+}

@@ -23,23 +23,23 @@ impl Relay {
     /// twice. Called once, before the first request.
     pub fn restore(&self, entries: Vec<Entry>) {
         let now = self.issue.clock.unix();
-        let mut tasks = HashMap::<String, (Submitted, Option<Ended>)>::new();
+        let (mut tasks, mut ends) = (HashMap::<String, Submitted>::new(), HashMap::<String, Ended>::new());
         let mut intents = HashMap::<String, Intent>::new();
         for entry in entries {
             match entry {
                 Entry::Intent(intent) => drop(intents.insert(intent.submit.clone(), intent)),
-                Entry::Withdrawn { submit } => drop(intents.remove(&submit)),
+                Entry::Withdrawn { submit, .. } => drop(intents.remove(&submit)),
                 Entry::Submitted(submitted) => {
-                    tasks.entry(submitted.task.clone()).or_insert((submitted, None));
+                    tasks.entry(submitted.task.clone()).or_insert(submitted);
                 }
-                Entry::Ended(ended) => {
-                    if let Some((_, end)) = tasks.get_mut(&ended.task) {
-                        *end = Some(ended);
-                    }
-                }
+                Entry::Ended(ended) => drop(ends.insert(ended.task.clone(), ended)),
             }
         }
-        for (submitted, ended) in tasks.into_values() {
+        // Their order is that in which they are forgotten.
+        let mut tasks: Vec<_> = tasks.into_values().collect();
+        tasks.sort_by_key(|submitted| submitted.time);
+        for submitted in tasks {
+            let ended = ends.remove(&submitted.task);
             if let Some(intent) = submitted.submit.as_ref().and_then(|submit| intents.remove(submit)) {
                 let outcome = Ok((submitted.handle.clone(), submitted.task.clone()));
                 known_again(&self.submits, &intent, outcome, now);
@@ -112,7 +112,8 @@ impl Relay {
     /// A submit was refused: it may be asked for again.
     pub(super) fn withdrawn(&self, submit: [u8; 32]) {
         if let Some(ledger) = &self.ledger {
-            ledger.append(Entry::Withdrawn { submit: HEXLOWER.encode(&submit) });
+            let time = self.issue.clock.unix().as_secs();
+            ledger.append(Entry::Withdrawn { time, submit: HEXLOWER.encode(&submit) });
         }
     }
 

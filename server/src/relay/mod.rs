@@ -292,6 +292,7 @@ impl Relay {
         let called = self.http.call((&self.issue.cache, &self.issue.clock), source, upstream_use, call).await;
         match called {
             Ok(reply) if reply.status == 200 => Ok(reply),
+            Ok(reply) if call.body.is_some() && !is_refusal(reply.status) => Err(Refused::OutcomeUnknown),
             Ok(reply) => Err(refused(&reply)),
             Err(Trouble::NoToken(failure)) => Err(failure.into()),
             Err(Trouble::NotSent) => Err(Failure::of(Kind::Unreachable).into()),
@@ -311,6 +312,12 @@ fn admit_page(site: &Site, entry: &Entry, arrival: &Arrival) -> Result<(), Refus
 
 fn upstream<'s>(site: &'s Site, upstream_use: &UpstreamUse) -> &'s Arc<Upstream> {
     &site.upstreams[upstream_use.upstream]
+}
+
+/// Whether a submit that is answered so did nothing: the request is at fault, or the service takes none. After any
+/// other answer the task may run, and be billed.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 400 | 401 | 403 | 404 | 429 | 503)
 }
 
 /// What the upstream's refusal is to a caller: what the request is at fault for is told as it is; what the broker

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, redirect};
+use reqwest::{Client, Method, header::HeaderValue, redirect};
 use serde_json::Value;
 use valet_clock::{ClockExt, SharedClock};
 
@@ -16,6 +16,8 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30);
 /// A task of a hundred URLs has some fifty kilobytes.
 const LARGEST: usize = 4 << 20;
+/// The longest that the upstream may have the broker wait, in seconds.
+const LONGEST_WAIT: u64 = 600;
 
 /// Clients for what is on this machine and for what is elsewhere.
 #[derive(Debug)]
@@ -124,8 +126,7 @@ impl Http {
             if error.is_connect() || error.is_builder() { Trouble::NotSent } else { Trouble::Unknown }
         })?;
         let status = response.status().as_u16();
-        let retry_after =
-            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = response.headers().get("retry-after").and_then(wait);
         let body = read(response).await.ok_or(Trouble::Unknown)?;
         Ok((Reply { status, body, retry_after }, token.sha256()))
     }
@@ -139,5 +140,41 @@ async fn read(mut response: reqwest::Response) -> Option<Value> {
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).ok()
+    document(&body)
+}
+
+/// A body, if it is one: an object, and so is its `output` if it has any. Whoever reads it need not ask again.
+fn document(body: &[u8]) -> Option<Value> {
+    let document: Value = serde_json::from_slice(body).ok()?;
+    let output = document.as_object()?.get("output");
+    output.is_none_or(|output| output.is_object() || output.is_null()).then_some(document)
+}
+
+/// The seconds of a `Retry-After`, as far as anybody should believe it.
+fn wait(value: &HeaderValue) -> Option<u64> {
+    let seconds: u64 = value.to_str().ok()?.parse().ok()?;
+    Some(seconds.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_longer_than_can_be_meant() {
+        let wait = |text: &'static str| wait(&HeaderValue::from_static(text));
+        assert_eq!(wait("7"), Some(7));
+        assert_eq!(wait("18446744073709551615"), Some(LONGEST_WAIT));
+        assert_eq!((wait("-1"), wait("tomorrow")), (None, None));
+    }
+
+    #[test]
+    fn an_answer_is_an_object_that_has_one() {
+        for good in [r#"{"output":{"task_status":"RUNNING"}}"#, r#"{"code":"x"}"#, r#"{"output":null}"#] {
+            assert!(document(good.as_bytes()).is_some(), "{good}");
+        }
+        for bad in [r#"{"output":"x"}"#, r#"{"output":[]}"#, "[]", "1", "<html>"] {
+            assert!(document(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
 }
