@@ -25,9 +25,13 @@ struct Shared {
     start: Instant,
     start_unix: Duration,
     state: Mutex<State>,
+    watchers: Mutex<Vec<Watcher>>,
     /// Told whenever a sleep begins or ends.
     changed: Notify,
 }
+
+/// Is told the time since the Unix epoch.
+type Watcher = Box<dyn Fn(Duration) + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -50,6 +54,7 @@ impl ManualClock {
             start: SystemClock.now(),
             start_unix: Duration::from_secs(1_744_076_769),
             state: Mutex::default(),
+            watchers: Mutex::default(),
             changed: Notify::new(),
         }))
     }
@@ -60,11 +65,29 @@ impl ManualClock {
         Arc::new(Handle { clock: self.clone(), name })
     }
 
+    /// Tells `watcher` the time since the Unix epoch, now and whenever it has changed, before any sleep ends: for
+    /// another process that is to go by this clock.
+    ///
+    /// # Panics
+    /// If a watcher panicked before.
+    pub fn watch(&self, watcher: impl Fn(Duration) + Send + Sync + 'static) {
+        let mut watchers = self.0.watchers.lock().expect("no watcher panics");
+        watcher(self.unix());
+        watchers.push(Box::new(watcher));
+    }
+
     /// Lets `duration` pass at once: every sleep that ends in it wakes.
+    ///
+    /// # Panics
+    /// If a watcher panics.
     pub fn advance(&self, duration: Duration) {
+        // One at a time, so that what is told last is the time that it is.
+        let watchers = self.0.watchers.lock().expect("no watcher panics");
         let woken: Vec<Waker> = {
             let mut state = self.0.lock();
             state.elapsed += duration;
+            let unix = self.0.start_unix + state.elapsed;
+            watchers.iter().for_each(|watcher| watcher(unix));
             let now = self.0.start + state.elapsed;
             state.sleepers.values().filter(|s| s.deadline <= now).map(|s| s.waker.clone()).collect()
         };
@@ -248,6 +271,18 @@ mod tests {
         clock.asleep("part", 1).await;
         clock.advance(Duration::from_secs(3));
         assert_eq!(late.await.unwrap(), Err(Elapsed));
+    }
+
+    #[test]
+    fn a_watcher_is_told_the_time_before_anyone_wakes() {
+        let (clock, told) = (ManualClock::new(), Arc::new(Mutex::new(Vec::new())));
+        let start = clock.unix();
+        clock.watch({
+            let told = told.clone();
+            move |unix| told.lock().unwrap().push(unix)
+        });
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(*told.lock().unwrap(), [start, start + Duration::from_secs(2)]);
     }
 
     #[test]

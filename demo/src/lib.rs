@@ -3,6 +3,8 @@
 
 pub mod expected;
 pub mod recordings;
+mod round_robin;
 mod stack;
 
+pub use self::round_robin::RoundRobin;
 pub use self::stack::{APP, Clocks, Remains, Stack, StackError, StackSettings};

@@ -22,6 +22,8 @@ use valet_server::{
     secret::AppSecret,
 };
 
+use crate::RoundRobin;
+
 /// The id of the registered app.
 pub const APP: &str = "demo";
 /// The id of the app that the playground signs its user in as.
@@ -82,6 +84,8 @@ pub struct StackSettings {
     pub playground: Option<PathBuf>,
     /// Whether the broker follows its configuration file.
     pub follow: bool,
+    /// How many brokers there are beside the first, behind one address; what they share, `config` says.
+    pub further: usize,
 }
 
 /// Sandbox and broker, running.
@@ -92,23 +96,28 @@ pub struct Stack {
     pub sandbox_url: String,
     /// The sandbox's long-lived key.
     pub sandbox_key: String,
-    /// The broker's URL.
+    /// The broker's URL; of several, that of all.
     pub broker_url: String,
-    /// The broker's address.
+    /// The broker's address; of several, that of all.
     pub broker_addr: SocketAddr,
-    /// Where the broker serves its metrics.
+    /// The address of each broker.
+    pub replicas: Vec<SocketAddr>,
+    /// Where the broker serves its metrics; of several, the first.
     pub metrics_addr: SocketAddr,
+    /// Where each broker serves its metrics.
+    pub metrics_addrs: Vec<SocketAddr>,
     /// The secret of the app.
     pub secret: AppSecret,
     /// The configuration of the broker.
     pub config: String,
-    reload: Asked,
-    source: Source,
+    reload: Vec<Asked>,
+    sources: Vec<Source>,
     follow: bool,
     clocks: Clocks,
     folder: TempDir,
     shutdown: Shutdown,
-    broker: JoinHandle<Result<Drained, broker::Failed>>,
+    brokers: Vec<JoinHandle<Result<Drained, broker::Failed>>>,
+    _in_front: Option<RoundRobin>,
     stop_sandbox: oneshot::Sender<()>,
     sandbox_ended: JoinHandle<()>,
 }
@@ -147,6 +156,7 @@ impl Stack {
             relay,
             playground,
             follow,
+            further,
         } = settings;
         let sandbox = Sandbox::bind(sandbox, clocks.sandbox.clone()).await?;
         let (sandbox_url, handle) = (sandbox.base_url(), sandbox.handle());
@@ -176,12 +186,13 @@ impl Stack {
         let state = relay.or(playground);
         let relay = state.map(|state| format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n"));
         // A relay token says where the relay is, so its address is chosen beforehand.
-        let (listen, config) = if relay.is_some() && !config.contains("public_url") {
-            let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            (address.to_string(), format!("public_url = \"http://{address}\"\n{config}"))
-        } else {
-            ("127.0.0.1:0".to_owned(), config)
-        };
+        let mut front: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let mut config = config;
+        if relay.is_some() && !config.contains("public_url") {
+            front = TcpListener::bind(front)?.local_addr()?;
+            config = format!("public_url = \"http://{front}\"\n{config}");
+        }
+        let listen = if further == 0 { front.to_string() } else { "127.0.0.1:0".to_owned() };
         let config = format!(
             "listen = {listen:?}\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
              [audit]\n{audit}\n{}\
@@ -193,30 +204,45 @@ impl Stack {
             page.unwrap_or_default(),
         );
         let environment: Environment = keys.iter().map(|(name, key)| (name.as_str(), *key)).collect();
-        let path = folder.path().join("valet.toml");
-        fs::write(&path, &config)?;
-        let broker = Broker::bind(Config::read(&config, &environment)?, clocks.broker.clone()).await?;
-        let reload = Asked::default();
-        let source = Source { path, environment };
-        let broker = if follow { broker.following(source.clone(), reload.clone()) } else { broker };
-        let broker_addr = broker.local_addr();
-        let metrics_addr = broker.metrics_addr().unwrap_or(broker_addr);
         let shutdown = Shutdown::default();
+        let (mut replicas, mut metrics_addrs, mut reload) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bound, mut sources) = (Vec::new(), Vec::new());
+        for number in 0..=further {
+            let (path, text) = of_replica(&folder, number, &config);
+            fs::write(&path, &text)?;
+            let broker = Broker::bind(Config::read(&text, &environment)?, clocks.broker.clone()).await?;
+            let (asked, source) = (Asked::default(), Source { path, environment: environment.clone() });
+            let broker = if follow { broker.following(source.clone(), asked.clone()) } else { broker };
+            sources.push(source);
+            reload.push(asked);
+            replicas.push(broker.local_addr());
+            metrics_addrs.push(broker.metrics_addr().unwrap_or(broker.local_addr()));
+            bound.push(broker);
+        }
+        let brokers = bound.into_iter().map(|broker| tokio::spawn(broker.run(shutdown.clone()))).collect();
+        let in_front = match further {
+            0 => None,
+            _ => Some(RoundRobin::start(front, replicas.clone()).await?),
+        };
+        let broker_addr = in_front.as_ref().map_or(replicas[0], RoundRobin::address);
         Ok(Self {
             sandbox: handle,
             sandbox_url,
             sandbox_key,
             broker_url: format!("http://{broker_addr}"),
             broker_addr,
-            metrics_addr,
+            replicas,
+            metrics_addr: metrics_addrs[0],
+            metrics_addrs,
             secret,
             config,
             reload,
-            source,
+            sources,
             follow,
             clocks,
             folder,
-            broker: tokio::spawn(broker.run(shutdown.clone())),
+            brokers,
+            _in_front: in_front,
             shutdown,
             stop_sandbox,
             sandbox_ended,
@@ -229,41 +255,46 @@ impl Stack {
     /// # Errors
     /// If the file cannot be written.
     pub fn reconfigure(&self, config: &str, ask: bool) -> io::Result<()> {
-        fs::write(self.folder.path().join("valet.toml"), config)?;
+        for number in 0..self.brokers.len() {
+            let (path, text) = of_replica(&self.folder, number, config);
+            fs::write(path, text)?;
+        }
         if ask {
-            self.reload.now();
+            self.reload.iter().for_each(Asked::now);
         }
         Ok(())
     }
 
-    /// Ends the broker, in good order or at once as if it were killed, and starts it again by the same
+    /// Ends the broker, if it is the only one, in good order or at once as if it were killed, and starts it again by the same
     /// configuration.
     ///
     /// # Errors
     /// If it cannot be started.
     ///
     /// # Panics
-    /// If it panicked.
+    /// If it panicked, or there are several.
     pub async fn restart_broker(&mut self, in_order: bool) -> Result<(), StackError> {
+        assert_eq!(self.brokers.len(), 1, "of several it would have to be said which");
         if in_order {
             self.shutdown.advance();
-            (&mut self.broker).await.expect("the broker does not panic")?;
+            (&mut self.brokers[0]).await.expect("the broker does not panic")?;
         } else {
-            self.broker.abort();
+            self.brokers[0].abort();
             // It was cut off: there is nothing to learn of how it ended.
-            let _ = (&mut self.broker).await;
+            let _ = (&mut self.brokers[0]).await;
         }
-        let config = Config::read(&self.config, &self.source.environment)?;
+        let config = Config::read(&self.config, &self.sources[0].environment)?;
         let broker = Broker::bind(config, self.clocks.broker.clone()).await?;
         let broker = match self.follow {
-            true => broker.following(self.source.clone(), self.reload.clone()),
+            true => broker.following(self.sources[0].clone(), self.reload[0].clone()),
             false => broker,
         };
         self.broker_addr = broker.local_addr();
         self.broker_url = format!("http://{}", self.broker_addr);
         self.metrics_addr = broker.metrics_addr().unwrap_or(self.broker_addr);
+        (self.replicas, self.metrics_addrs) = (vec![self.broker_addr], vec![self.metrics_addr]);
         self.shutdown = Shutdown::default();
-        self.broker = tokio::spawn(broker.run(self.shutdown.clone()));
+        self.brokers[0] = tokio::spawn(broker.run(self.shutdown.clone()));
         Ok(())
     }
 
@@ -311,15 +342,20 @@ impl Stack {
     /// # Panics
     /// If broker or sandbox panicked: a test that uses them must not pass.
     pub async fn stop(self) -> Result<Remains, broker::Failed> {
-        let audit = self.audit_path();
-        if !self.broker.is_finished() && !self.shutdown.asked().is_cancelled() {
+        if self.brokers.iter().any(|broker| !broker.is_finished()) && !self.shutdown.asked().is_cancelled() {
             self.shutdown.advance();
         }
-        let drained = self.broker.await.expect("the broker does not panic")?;
+        let (mut drained, mut audit) = (Drained::Whole, Vec::new());
+        for (number, broker) in self.brokers.into_iter().enumerate() {
+            let ended = broker.await.expect("the broker does not panic")?;
+            drained = if drained == Drained::Whole { ended } else { drained };
+            audit.extend(read_lines(&self.folder.path().join(audit_name(number))));
+        }
+        audit.sort_by(|one, other| one["time"].to_string().cmp(&other["time"].to_string()));
         // It may have ended already.
         let _ = self.stop_sandbox.send(());
         self.sandbox_ended.await.expect("the sandbox does not panic");
-        Ok(Remains { drained, audit: read_lines(&audit) })
+        Ok(Remains { drained, audit })
     }
 }
 
@@ -337,6 +373,17 @@ impl Remains {
     pub fn issued(&self) -> usize {
         self.audit.iter().filter(|line| line["outcome"] == "issued").count()
     }
+}
+
+/// The file of a broker's configuration, and what stands in it: each has an audit trail of its own.
+fn of_replica(folder: &TempDir, number: usize, config: &str) -> (PathBuf, String) {
+    let name = if number == 0 { "valet.toml".to_owned() } else { format!("valet-{number}.toml") };
+    let text = config.replace(&format!("/{}\"", audit_name(0)), &format!("/{}\"", audit_name(number)));
+    (folder.path().join(name), text)
+}
+
+fn audit_name(number: usize) -> String {
+    if number == 0 { "audit.jsonl".to_owned() } else { format!("audit-{number}.jsonl") }
 }
 
 fn read_lines(path: &Path) -> Vec<BTreeMap<String, serde_json::Value>> {

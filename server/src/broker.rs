@@ -19,6 +19,7 @@ use crate::{
     relay::{self, Relay},
     reload::{self, Asked, Reload},
     request_id::RequestIds,
+    shared_redis::{Away, Said, Shared},
     site::Site,
     telemetry::{IssueMetrics, register_process},
     token::{self, Cache, KeyChange},
@@ -32,6 +33,7 @@ pub struct Broker {
     metrics: Option<(Listener, SocketAddr)>,
     doors: Doors,
     registry: Registry,
+    shared: Option<Arc<Shared>>,
     token_metrics: Arc<token::Metrics>,
     reload_metrics: reload::Metrics,
     reload: Option<(Source, Asked)>,
@@ -100,16 +102,26 @@ impl Broker {
         register_process(&mut registry, clock.unix());
         let token_metrics = Arc::new(token::Metrics::register(&mut registry));
         config.make_keys(None, clock.unix()).map_err(Failed::Keys)?;
-        let site = Site::new(&config, &clock, &token_metrics, None)?;
         let request_ids = RequestIds::new();
+        let shared = match &config.shared {
+            Some(settings) => {
+                let shared = Shared::new(settings, &request_ids.instance(), clock.clone(), &mut registry);
+                // One look, so that a broker that can have it has it from its first request on.
+                shared.attend().await;
+                Some(shared)
+            }
+            None => None,
+        };
+        let site = Site::new(&config, &clock, &token_metrics, shared.as_ref(), None)?;
         let audit_metrics = audit::Metrics::register(&mut registry);
         let (trail, writer) =
             Trail::open(&config.audit, &request_ids.instance(), clock.clone(), audit_metrics)?;
         let issue = Issue {
             site: ArcSwap::from_pointee(site),
-            subjects: Subjects::new(),
+            subjects: Subjects::new(shared.clone()),
             gate: Gate::new(),
-            cache: Cache::new(config.max_cached_tokens, clock.clone(), token_metrics.clone()),
+            cache: Cache::new(config.max_cached_tokens, clock.clone(), token_metrics.clone())
+                .shared_by(shared.clone()),
             trail,
             clock: clock.clone(),
             metrics: IssueMetrics::register(&mut registry),
@@ -141,6 +153,7 @@ impl Broker {
             metrics,
             doors,
             registry,
+            shared,
             token_metrics,
             reload_metrics,
             reload,
@@ -192,6 +205,10 @@ impl Broker {
         upkeep.spawn(record_key_changes(issue.clone(), self.token_metrics.key_changes()));
         upkeep.spawn(probe(issue.clone()));
         upkeep.spawn(relay.clone().follow());
+        if let Some(shared) = self.shared {
+            upkeep.spawn(follow(issue.clone(), shared.listen()));
+            upkeep.spawn(async move { shared.run().await });
+        }
         if let Some((source, asked)) = self.reload {
             let (token_metrics, metrics) = (self.token_metrics, self.reload_metrics);
             let parts = reload::Parts { issue, token_metrics, clock: self.clock.clone(), metrics };
@@ -233,6 +250,27 @@ async fn probe(issue: Arc<Issue>) {
         for upstream in &issue.site.load_full().upstreams {
             upstream.probe().await;
         }
+    }
+}
+
+/// Takes up what other replicas say, and tells them what this one knows, for as long as it is polled.
+async fn follow(issue: Arc<Issue>, mut said: broadcast::Receiver<Said>) {
+    // What was said before is caught up with.
+    let mut next = Ok(Said::Joined);
+    loop {
+        let site = issue.site.load_full();
+        match next {
+            Ok(said @ Said::Revoked(_)) => site.identities.hear(&said, issue.clock.unix()),
+            Ok(Said::Joined) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                // If it goes away meanwhile, it will come back, and be caught up with again.
+                let unix = issue.clock.unix();
+                let _: Result<(), Away> = site.catch_up(unix).await;
+                let _: Result<(), Away> = issue.subjects.tell(unix).await;
+            }
+            Ok(Said::Minted(_) | Said::Fell) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+        next = said.recv().await;
     }
 }
 

@@ -24,6 +24,7 @@ pub mod relay_token;
 pub mod reload;
 pub mod request_id;
 pub mod secret;
+pub mod shared_redis;
 pub mod site;
 pub mod telemetry;
 pub mod token;

@@ -118,7 +118,11 @@ impl Reload {
             Err(error) => return self.parts.failed(&error),
         };
         let before = issue.site.load_full();
-        let site = Site::new(&config, &self.parts.clock, &self.parts.token_metrics, Some(&before));
+        let shared = before.identities.shared();
+        if let Some((shared, settings)) = shared.zip(config.shared.as_ref()) {
+            shared.reconfigure(settings);
+        }
+        let site = Site::new(&config, &self.parts.clock, &self.parts.token_metrics, shared, Some(&before));
         let site = match site {
             Ok(site) => Arc::new(site),
             Err(error) => return self.parts.failed(&error),

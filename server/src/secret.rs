@@ -157,6 +157,36 @@ impl fmt::Debug for AuditKey {
     }
 }
 
+/// A secret of the operator's whose form is his own: a password, or what a key is made of.
+#[derive(Clone)]
+pub struct SecretText(SecretString);
+
+impl SecretText {
+    /// `None` unless it has as many characters as `lengths` allows.
+    #[must_use]
+    pub fn parse(text: &str, lengths: &std::ops::RangeInclusive<usize>) -> Option<Self> {
+        lengths.contains(&text.len()).then(|| Self(text.into()))
+    }
+
+    /// The secret itself, for the one place that it is meant for.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl PartialEq for SecretText {
+    fn eq(&self, other: &Self) -> bool {
+        sha256(self.expose().as_bytes()) == sha256(other.expose().as_bytes())
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
 /// The secret of an upstream key (`sk-…`) or of an upstream token (`st-…`): a bearer for DashScope.
 #[derive(Clone)]
 pub struct Bearer(SecretString);

@@ -3,10 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use valet_clock::SharedClock;
 use valet_pacing::Quota;
@@ -17,6 +18,7 @@ use crate::{
     identity::{self, Caller, Subject},
     keyring::Keyring,
     policy::{Editions, Policy},
+    shared_redis::{Away, Shared},
     token::{self, AppTokens, LiveToken, Share, Upstream},
 };
 
@@ -77,7 +79,7 @@ pub struct Entry {
 impl Site {
     /// The site of a configuration. Of `before`, the site that it will replace, it keeps what must
     /// survive: what is used of limits, what is known of keys, and the tokens of apps that may have them
-    /// as before. `before` stays as it is until [`replaces`](Self::replaces) is called.
+    /// as before; what is `shared` with other replicas stays so. `before` stays as it is until [`replaces`](Self::replaces) is called.
     ///
     /// # Errors
     /// If no HTTP client can be built for an upstream or an issuer's keys.
@@ -85,6 +87,7 @@ impl Site {
         config: &Config,
         clock: &SharedClock,
         metrics: &Arc<token::Metrics>,
+        shared: Option<&Arc<Shared>>,
         before: Option<&Self>,
     ) -> Result<Self, reqwest::Error> {
         let known = before.map_or(&[][..], |before| &before.upstreams);
@@ -97,7 +100,8 @@ impl Site {
             upstreams.push(match before {
                 Some(same) if same.config() == upstream => same.clone(),
                 _ => {
-                    let share = shares.entry(&upstream.account).or_insert_with(|| Arc::new(Share::new(now)));
+                    let new = || Arc::new(Share::new(now).shared_by(shared.cloned()));
+                    let share = shares.entry(&upstream.account).or_insert_with(new);
                     let before = before.map(|before| &**before);
                     Arc::new(Upstream::new(upstream, share.clone(), clock, metrics, before)?)
                 }
@@ -110,14 +114,15 @@ impl Site {
                     && before.is_some_and(|before| {
                         same_place(before.upstreams[old.upstream].config(), &config.upstreams[app.upstream])
                     });
-                entry.next(app, account(app), kept)
+                entry.next(app, account(app), terms(app, config), kept)
             }
-            None => Entry::new(app, account(app), now),
+            None => Entry::new(app, account(app), terms(app, config), shared, now),
         };
         let enabled = config.apps.iter().filter(|app| app.enabled);
         let public_url = config.public_url.as_ref().map_or("", |url| url.as_str().trim_end_matches('/'));
         Ok(Self {
-            identities: identity::Apps::new(config, clock, before.map(|before| &before.identities))?,
+            identities: identity::Apps::new(config, clock, before.map(|before| &before.identities))?
+                .shared_by(shared.cloned()),
             upstreams,
             public_url: public_url.to_owned(),
             issuer: config.issuer(),
@@ -207,6 +212,18 @@ impl Site {
         self.find(id).map(|(_, entry)| entry)
     }
 
+    /// Tells the other replicas all that this one alone knows, as after an outage, and learns what they have revoked.
+    ///
+    /// # Errors
+    /// If what they share went away meanwhile.
+    pub async fn catch_up(&self, unix: Duration) -> Result<(), Away> {
+        self.identities.catch_up(unix).await?;
+        for entry in &self.entries {
+            entry.limits.tell(unix).await?;
+        }
+        Ok(())
+    }
+
     /// The entry of an app.
     #[must_use]
     pub fn entry_of(&self, app: &identity::App) -> &Entry {
@@ -232,22 +249,27 @@ impl Entry {
         admission::Allowance { app: &self.app, subject, quotas, limits: &self.limits, subjects }
     }
 
-    fn new(app: &config::App, account: Arc<str>, now: Instant) -> Self {
+    fn new(
+        app: &config::App,
+        account: Arc<str>,
+        terms: [u8; 32],
+        shared: Option<&Arc<Shared>>,
+        now: Instant,
+    ) -> Self {
         let editions = Editions::default();
         let policy = Policy::new(app, editions.current());
-        let tokens = AppTokens::new(app.id.clone(), policy.classes(), now);
-        let (limits, tokens) = (Arc::new(Limits::new(now)), Arc::new(tokens));
+        let tokens = AppTokens::new(app.id.clone(), policy.classes(), terms, now);
+        let (limits, tokens) = (Arc::new(Limits::new(&app.id, None, shared, now)), Arc::new(tokens));
         Self::of(app, account, policy, limits, tokens, editions)
     }
 
     /// The entry of the same app from the next site on. A limit takes its quota at each check, so what is
     /// used of it stays used.
-    fn next(&self, app: &config::App, account: Arc<str>, keeps_tokens: bool) -> Self {
+    fn next(&self, app: &config::App, account: Arc<str>, terms: [u8; 32], keeps_tokens: bool) -> Self {
         let (limits, editions) = (self.limits.clone(), self.editions.clone());
         let edition = if keeps_tokens { self.policy.edition().clone() } else { editions.next() };
         let policy = Policy::new(app, edition);
-        let tokens =
-            if keeps_tokens { self.tokens.clone() } else { Arc::new(self.tokens.anew(policy.classes())) };
+        let tokens = Arc::new(self.tokens.anew(policy.classes(), terms));
         Self::of(app, account, policy, limits, tokens, editions)
     }
 
@@ -289,6 +311,29 @@ fn keeps_tokens(old: &config::App, new: &config::App) -> bool {
         && (old.keys.is_none() || new.keys == old.keys)
         && (new.assertions_for_endpoint || !old.assertions_for_endpoint)
         && old.subject_tokens.iter().all(|rules| new.subject_tokens.contains(rules))
+}
+
+/// A hash of all that an app's tokens are granted under: what of it changes, [`keeps_tokens`] looks at, and more.
+/// Replicas whose configurations say the same have the same.
+fn terms(app: &config::App, config: &Config) -> [u8; 32] {
+    let upstream = &config.upstreams[app.upstream];
+    let secrets: Vec<String> = app.secrets.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "valet terms 1 {:?} {:?} {:?} {:?} {:?} {} {secrets:?} {:?} {} {:?} {:?} {:?} {:?}",
+        app.id,
+        app.enabled,
+        app.lifetimes,
+        app.sharing,
+        app.mode,
+        app.may_name_subject,
+        app.keys,
+        app.assertions_for_endpoint,
+        app.subject_tokens,
+        upstream.name,
+        upstream.base_url,
+        upstream.account,
+    );
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Whether tokens of `old` are tokens of `new`.

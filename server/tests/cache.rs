@@ -80,8 +80,8 @@ impl Bench {
         let upstream = Upstream::new(&config.upstreams[0], share, &broker, &metrics, None);
         Self {
             apps: Apps::new(&config, &broker, None).unwrap(),
-            limits: Limits::new(now),
-            tokens: AppTokens::new("acme".into(), policy.classes(), now),
+            limits: Limits::new("acme", None, None, now),
+            tokens: AppTokens::new("acme".into(), policy.classes(), [0; 32], now),
             upstream: Arc::new(upstream.unwrap()),
             cache: Cache::new(100, broker, metrics),
             policy: RefCell::new(policy),
@@ -97,12 +97,12 @@ impl Bench {
     }
 
     /// The path of a request, as far as the cache.
-    fn upstream_use(&self) -> UpstreamUse {
-        let look = Look { now: self.clock.unix(), reach: Reach::InHand, is_first: true };
+    async fn upstream_use(&self) -> UpstreamUse {
+        let look = Look { now: self.clock.unix(), reach: Reach::InHand, is_first: true, is_recorded: false };
         let caller = self.apps.identify(&Credential::secret(SECRET), look).unwrap();
         let grant = self.policy.borrow().decide(caller, &TokenRequest::default(), self.clock.unix()).unwrap();
         let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
-        match admission::admit(grant, &self.limits, &Subjects::new(), now).unwrap().into_granted() {
+        match admission::admit(grant, &self.limits, &Subjects::new(None), now).await.unwrap().into_granted() {
             Granted::Direct(upstream_use) => upstream_use,
             Granted::Relay(_) => unreachable!("the app is a direct one"),
         }
@@ -128,19 +128,19 @@ impl Bench {
 async fn a_cached_token_of_a_changed_policy_is_not_handed_out() {
     let bench = Bench::new().await;
     bench.permit(2);
-    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     let now = bench.clock.now();
-    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some());
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use().await, now).is_some());
     bench.change_policy();
-    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_none());
-    let anew = bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use().await, now).is_none());
+    let anew = bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     assert_eq!((anew.bearer().expose(), bench.minted()), ("st-2", 2));
 }
 
 #[tokio::test]
 async fn a_mint_in_flight_for_a_changed_policy_is_dropped_and_not_stored() {
     let bench = Bench::new().await;
-    let upstream_use = bench.upstream_use();
+    let upstream_use = bench.upstream_use().await;
     let (waiting, ()) = tokio::join!(bench.cache.obtain(bench.source(), upstream_use), async {
         while bench.minted() == 0 {
             tokio::task::yield_now().await;
@@ -150,20 +150,23 @@ async fn a_mint_in_flight_for_a_changed_policy_is_dropped_and_not_stored() {
     });
     assert_eq!(waiting.unwrap_err().kind, Kind::Superseded);
     let now = bench.clock.now();
-    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_none());
+    assert!(bench.cache.peek(bench.source(), &bench.upstream_use().await, now).is_none());
 }
 
 #[tokio::test]
 async fn a_use_granted_under_the_old_policy_gets_nothing_of_the_new_one() {
     let bench = Bench::new().await;
     bench.permit(2);
-    let old = bench.upstream_use();
+    let old = bench.upstream_use().await;
     bench.change_policy();
-    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     let now = bench.clock.now();
     assert!(bench.cache.peek(bench.source(), &old, now).is_none());
     assert_eq!(bench.cache.obtain(bench.source(), old).await.unwrap_err().kind, Kind::Superseded);
-    assert!(bench.cache.peek(bench.source(), &bench.upstream_use(), now).is_some(), "the new token stays");
+    assert!(
+        bench.cache.peek(bench.source(), &bench.upstream_use().await, now).is_some(),
+        "the new token stays"
+    );
 }
 
 #[tokio::test]
@@ -188,13 +191,13 @@ async fn a_cache_of_another_size_keeps_what_is_in_hand() {
 async fn a_sweep_drops_what_may_not_be_handed_out_any_more_and_nothing_else() {
     let bench = Bench::new().await;
     bench.permit(2);
-    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     bench.cache.sweep();
     assert_eq!(bench.cache.len(), 1);
     bench.change_policy();
     bench.cache.sweep();
     assert_eq!(bench.cache.len(), 0);
-    bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     bench.upstream.retire(None);
     bench.cache.sweep();
     assert_eq!(bench.cache.len(), 0, "its key was removed");

@@ -13,7 +13,7 @@ use valet_clock::{ClockExt, ManualClock, SystemClock};
 use valet_demo::{APP, Clocks, Remains, Stack, StackSettings};
 use valet_sandbox::Operation;
 
-use crate::document;
+use crate::{document, redis::Redis};
 
 /// Lets a test ask as often as it likes while the time stands still.
 pub(crate) const UNHURRIED: &str = "rate = { per_second = 1000000, burst = 1000000 }";
@@ -27,11 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A second of the clock.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Sandbox and broker, and the clock they go by.
+/// Sandbox and broker, and the clock they go by. Of several brokers, each connection reaches the next.
 pub(crate) struct Stage {
     pub(crate) stack: Stack,
     pub(crate) clock: ManualClock,
     http: Client,
+    /// What the brokers share their state on, if there are several.
+    pub(crate) redis: Option<Redis>,
 }
 
 /// An answer of the broker.
@@ -55,21 +57,62 @@ impl Stage {
 
     /// With any settings; the clocks are this stage's.
     pub(crate) async fn with(settings: StackSettings) -> Self {
+        Self::of_replicas(settings, 1, ManualClock::new(), None).await
+    }
+
+    /// With so many brokers, which share their state.
+    pub(crate) async fn of_replicas(
+        settings: StackSettings,
+        replicas: usize,
+        clock: ManualClock,
+        redis: Option<Redis>,
+    ) -> Self {
+        Self::of_replicas_with(settings, replicas, clock, redis, "").await
+    }
+
+    /// The same, with more settings of how they share it.
+    pub(crate) async fn of_replicas_with(
+        settings: StackSettings,
+        replicas: usize,
+        clock: ManualClock,
+        redis: Option<Redis>,
+        more: &str,
+    ) -> Self {
         note_panics();
         let follows = settings.follow;
-        let clock = ManualClock::new();
-        let stack = Stack::start(StackSettings { clocks: Clocks::from(&clock), ..settings }).await.unwrap();
+        let config = match &redis {
+            Some(redis) => format!("{}\n{}{more}", settings.config, redis.settings()),
+            None => settings.config,
+        };
+        let (clocks, further) = (Clocks::from(&clock), replicas - 1);
+        let stack = Stack::start(StackSettings { clocks, further, config, ..settings }).await.unwrap();
         // The wait of the probes has begun: it is a minute from here.
-        let upkeep = 1 + usize::from(follows);
-        promptly(clock.asleep("broker", upkeep)).await;
+        let upkeep = 1 + usize::from(follows) + usize::from(redis.is_some());
+        promptly(clock.asleep("broker", upkeep * replicas)).await;
         // A connection for each request: none is lost to the idle deadline when the clock leaps.
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        Self { stack, clock, http }
+        Self { stack, clock, http, redis }
     }
 
     /// A request to the broker, without a credential.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.stack.broker_url))
+    }
+
+    /// A request to one broker of several, without a credential.
+    pub(crate) fn request_of(&self, replica: usize, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.stack.replicas[replica]))
+    }
+
+    /// A request for a token at `/v1/tokens` of one broker of several, by the app's id and secret.
+    pub(crate) fn v1_of(&self, replica: usize) -> RequestBuilder {
+        let request = self.request_of(replica, Method::POST, "/v1/tokens");
+        request.basic_auth(APP, Some(self.stack.secret.expose()))
+    }
+
+    /// Asks one broker of several for a token at `/v1/tokens`.
+    pub(crate) async fn ask_of(&self, replica: usize) -> Answer {
+        answered(self.v1_of(replica)).await
     }
 
     /// A request for a token at `/v1/tokens`, by the app's id and secret.
@@ -103,10 +146,14 @@ impl Stage {
         answered(self.request(Method::GET, path)).await
     }
 
-    /// Reads the page of metrics.
+    /// Reads the page of metrics; of several brokers, all their pages in a row.
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.stack.metrics_addr);
-        answered_elsewhere(self.http.get(url)).await.text
+        let mut pages = String::new();
+        for address in &self.stack.metrics_addrs {
+            let url = format!("http://{address}/metrics");
+            pages.push_str(&answered_elsewhere(self.http.get(url)).await.text);
+        }
+        pages
     }
 
     /// The sum of a metric over its labels.

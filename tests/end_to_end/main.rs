@@ -10,6 +10,8 @@ mod harness;
 mod issuer;
 /// Keys that sign tokens.
 mod jose;
+/// What replicas share their state on.
+mod redis;
 /// A stage whose app is at the relay.
 mod relayed;
 /// Connections without a client.
@@ -61,6 +63,8 @@ mod relay;
 mod relay_tokens;
 /// A changed configuration.
 mod reload;
+/// Several brokers that share their state on a Redis, and what becomes of them without it.
+mod replicas;
 /// Canaries: no secret is written down anywhere.
 mod secrets;
 /// The two stages of a stop.

@@ -12,6 +12,13 @@ pub(super) const DAY: u64 = 24 * 60 * 60;
 pub(super) struct Daily(AtomicU64);
 
 impl Daily {
+    /// How many are used on the day of `unix`.
+    pub(super) fn used(&self, unix: Duration) -> u32 {
+        let today = (unix.as_secs() / DAY) << 32;
+        let used = self.0.load(Relaxed).max(today) & u64::from(u32::MAX);
+        u32::try_from(used).unwrap_or(u32::MAX)
+    }
+
     /// Takes one of `most` permits a day, or says how long it is until the next day.
     pub(super) fn take(&self, unix: Duration, most: u32) -> Result<(), Duration> {
         let today = (unix.as_secs() / DAY) << 32;
@@ -23,7 +30,7 @@ impl Daily {
         self.0.fetch_update(Relaxed, Relaxed, take).map(|_| ()).map_err(|_| until_next(unix))
     }
 
-    /// Counts what was taken at a time before this process began.
+    /// Counts what was taken elsewhere, or before this process began.
     pub(super) fn know(&self, unix: Duration) {
         let day = (unix.as_secs() / DAY) << 32;
         let know = |used: u64| {

@@ -4,21 +4,27 @@
 mod audio;
 mod daily;
 mod gate;
+mod limit;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use valet_pacing::RateBudget;
 
 pub use self::gate::Gate;
-use self::{audio::Audio, daily::Daily};
+use self::{
+    audio::Audio,
+    limit::{Day, Drawn, Rate},
+};
 use crate::{
     config::Quotas,
     identity::Subject,
     policy::{Grant, Granted},
+    shared_redis::{Away, Shared},
 };
 
 /// The subjects whose use is known at once; beyond it those not seen for longest start afresh.
@@ -28,41 +34,76 @@ const SUBJECTS: u64 = 100_000;
 /// changed policy acts at once and without a reset.
 #[derive(Debug)]
 pub struct Limits {
-    rate: RateBudget,
-    day: Daily,
-    tasks: Daily,
+    rate: Rate,
+    day: Day,
+    tasks: Day,
     audio: Audio,
 }
 
 impl Limits {
-    /// Nothing used yet.
+    /// Nothing used yet, by an app or by a subject of it. With a `shared` state, all replicas together keep to them.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
-        let (day, tasks, audio) = (Daily::default(), Daily::default(), Audio::default());
-        Self { rate: RateBudget::new(now), day, tasks, audio }
+    pub fn new(app: &str, subject: Option<&Subject>, shared: Option<&Arc<Shared>>, now: Instant) -> Self {
+        let drawn = |kind: &str| Some(Drawn::new(shared?, &name(kind, app, subject)));
+        let (rate, day, tasks) = (drawn("rate"), drawn("day"), drawn("tasks"));
+        let audio = Audio::default();
+        Self { rate: Rate::new(now, rate), day: Day::new(day), tasks: Day::new(tasks), audio }
     }
+}
+
+impl Limits {
+    /// Tells the other replicas what was used of it here, as after an outage; `unix` is the time.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn tell(&self, unix: Duration) -> Result<(), Away> {
+        self.day.tell(unix).await?;
+        self.tasks.tell(unix).await
+    }
+}
+
+/// The name of a limit among the replicas; whose it is, it does not tell.
+fn name(kind: &str, app: &str, subject: Option<&Subject>) -> String {
+    let issuer = subject.and_then(|subject| subject.issuer.as_deref());
+    let parts = [Some(app), issuer, subject.map(|subject| &*subject.name)];
+    // The lengths keep apart what would read the same in a row.
+    let text: String = parts
+        .iter()
+        .map(|part| part.map_or("-".to_owned(), |part| format!("{}:{part}", part.len())))
+        .collect();
+    format!("{kind}:{}", HEXLOWER.encode(&digest(&SHA256, text.as_bytes()).as_ref()[..16]))
 }
 
 /// What the subjects of all apps have used.
 #[derive(Debug)]
-pub struct Subjects(Cache<(Arc<str>, Subject), Arc<Limits>>);
+pub struct Subjects {
+    known: Cache<(Arc<str>, Subject), Arc<Limits>>,
+    shared: Option<Arc<Shared>>,
+}
 
 impl Subjects {
-    /// Nobody has used anything yet.
+    /// Nobody has used anything yet. With a `shared` state, all replicas together keep to their limits.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(shared: Option<Arc<Shared>>) -> Self {
         let known = Cache::builder().max_capacity(SUBJECTS).eviction_policy(EvictionPolicy::lru());
-        Self(known.build())
+        Self { known: known.build(), shared }
+    }
+
+    /// Tells the other replicas what was used here, as after an outage; `unix` is the time.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn tell(&self, unix: Duration) -> Result<(), Away> {
+        for (_, limits) in &self.known {
+            limits.tell(unix).await?;
+        }
+        Ok(())
     }
 
     fn of(&self, app: &Arc<str>, subject: &Subject, now: Instant) -> Arc<Limits> {
-        self.0.get_with((app.clone(), subject.clone()), || Arc::new(Limits::new(now)))
-    }
-}
-
-impl Default for Subjects {
-    fn default() -> Self {
-        Self::new()
+        self.known.get_with((app.clone(), subject.clone()), || {
+            Arc::new(Limits::new(app, Some(subject), self.shared.as_ref(), now))
+        })
     }
 }
 
@@ -76,29 +117,29 @@ pub struct Now {
 }
 
 /// Takes `grant` from the limits of its subject and its app: the narrowest first, so that what is
-/// refused to a subject costs its app nothing.
+/// refused to a subject costs its app nothing. Waits only if permits have to be drawn from what replicas share.
 ///
 /// # Errors
 /// The limit that was reached.
-pub fn admit<'s>(
+pub async fn admit<'s>(
     grant: Grant<'s>,
     app: &Limits,
     subjects: &Subjects,
     now: Now,
-) -> Result<Admitted<'s>, LimitReached> {
+) -> Result<Admitted<'s>, Stopped> {
     let quotas = grant.quotas();
     if let Some(subject) = grant.subject().filter(|_| quotas.limit_subjects()) {
         let subject = subjects.of(&grant.caller().app().id, subject, now.instant);
         if let Some(rate) = quotas.subject_rate {
-            taken("subject_rate", subject.rate.take(now.instant, rate))?;
+            subject.rate.take("subject_rate", now, rate).await?;
         }
         if let Some(most) = quotas.subject_tokens_per_day {
-            taken("subject_tokens_per_day", subject.day.take(now.unix, most))?;
+            subject.day.take("subject_tokens_per_day", now, most).await?;
         }
     }
-    taken("rate", app.rate.take(now.instant, quotas.rate))?;
+    app.rate.take("rate", now, quotas.rate).await?;
     if let Some(most) = quotas.tokens_per_day {
-        taken("tokens_per_day", app.day.take(now.unix, most))?;
+        app.day.take("tokens_per_day", now, most).await?;
     }
     Ok(Admitted(grant))
 }
@@ -123,11 +164,11 @@ impl Allowance<'_> {
     ///
     /// # Errors
     /// The limit that was reached.
-    pub fn admit(&self, now: Now) -> Result<(), LimitReached> {
+    pub async fn admit(&self, now: Now) -> Result<(), Stopped> {
         if let (Some(subject), Some(rate)) = (self.of_subject(now), self.quotas.subject_rate) {
-            taken("subject_rate", subject.rate.take(now.instant, rate))?;
+            subject.rate.take("subject_rate", now, rate).await?;
         }
-        taken("rate", self.limits.rate.take(now.instant, self.quotas.rate))
+        self.limits.rate.take("rate", now, self.quotas.rate).await
     }
 
     /// Takes a task from the quotas of the day, and sets `seconds` of audio aside for it; all or nothing but for the
@@ -135,21 +176,24 @@ impl Allowance<'_> {
     ///
     /// # Errors
     /// The quota that is used up.
-    pub fn reserve(&self, seconds: u64, now: Now) -> Result<(), LimitReached> {
+    pub async fn reserve(&self, seconds: u64, now: Now) -> Result<(), Stopped> {
         let (quotas, unix) = (self.quotas, now.unix);
         let subject = self.of_subject(now);
         if let Some(subject) = &subject {
-            let most = quotas.subject_tasks_per_day.unwrap_or(u32::MAX);
-            taken("subject_tasks_per_day", subject.tasks.take(unix, most))?;
-            let most = quotas.subject_audio_seconds_per_day.unwrap_or(u64::MAX);
+            if let Some(most) = quotas.subject_tasks_per_day {
+                subject.tasks.take("subject_tasks_per_day", now, most).await?;
+            }
+            let most = self.share(quotas.subject_audio_seconds_per_day);
             taken("subject_audio_seconds_per_day", subject.audio.reserve(unix, seconds, most))?;
         }
-        let of_app = || {
-            taken("tasks_per_day", self.limits.tasks.take(unix, quotas.tasks_per_day.unwrap_or(u32::MAX)))?;
-            let most = quotas.audio_seconds_per_day.unwrap_or(u64::MAX);
+        let of_app = async {
+            if let Some(most) = quotas.tasks_per_day {
+                self.limits.tasks.take("tasks_per_day", now, most).await?;
+            }
+            let most = self.share(quotas.audio_seconds_per_day);
             taken("audio_seconds_per_day", self.limits.audio.reserve(unix, seconds, most))
         };
-        let reserved = of_app();
+        let reserved = of_app.await;
         if let (Err(_), Some(subject)) = (&reserved, subject) {
             subject.audio.settle(unix, seconds, 0);
         }
@@ -172,6 +216,13 @@ impl Allowance<'_> {
         }
     }
 
+    /// What this replica may reserve of so many seconds: a task may take hours, in which what it will use is known
+    /// here alone.
+    fn share(&self, most: Option<u64>) -> u64 {
+        let replicas = self.subjects.shared.as_ref().map_or(1, |shared| shared.replicas());
+        most.map_or(u64::MAX, |most| most / u64::from(replicas))
+    }
+
     /// Nothing is kept of subjects that no limit is for.
     fn of_subject(&self, now: Now) -> Option<Arc<Limits>> {
         let subject = self.subject.filter(|_| self.quotas.limit_subjects())?;
@@ -179,8 +230,8 @@ impl Allowance<'_> {
     }
 }
 
-fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), LimitReached> {
-    taken.map_err(|retry_after| LimitReached { limit, retry_after })
+fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), Stopped> {
+    taken.map_err(|wait| Stopped::reached(limit, wait))
 }
 
 /// A grant within the limits; issuing takes it by value, so none is used twice.
@@ -192,6 +243,23 @@ impl Admitted<'_> {
     #[must_use]
     pub fn into_granted(self) -> Granted {
         self.0.into_granted()
+    }
+}
+
+/// Why nothing is admitted.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Stopped {
+    /// A limit was reached.
+    #[error(transparent)]
+    Reached(#[from] LimitReached),
+    /// What the replicas keep together is away, and nothing is admitted without it.
+    #[error(transparent)]
+    Away(#[from] Away),
+}
+
+impl Stopped {
+    fn reached(limit: &'static str, retry_after: Duration) -> Self {
+        Self::Reached(LimitReached { limit, retry_after })
     }
 }
 

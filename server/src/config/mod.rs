@@ -9,6 +9,7 @@ mod identities;
 mod playground;
 mod relay;
 mod settings;
+mod shared;
 mod source;
 mod tls;
 mod upstreams;
@@ -25,6 +26,7 @@ pub use self::{
     environment::Environment,
     fields::Mistake,
     first_try::FirstTry,
+    shared::{SealingKey, Shared, WhenAway, Without},
     source::{Source, Unusable},
     tls::Tls,
 };
@@ -62,6 +64,8 @@ pub struct Config {
     pub relay: Option<Relay>,
     /// The page to try the relay with; `None` if it is not served.
     pub playground: Option<Playground>,
+    /// Where several replicas keep what they share; each keeps its own, if `None`.
+    pub shared: Option<Shared>,
     /// The registered apps.
     pub apps: Vec<App>,
     /// The files that secrets were read from.
@@ -470,6 +474,7 @@ impl Config {
             ("tls", self.tls.is_some() == next.tls.is_some()),
             ("bounds", self.bounds == next.bounds),
             ("relay.state", state(self) == state(next)),
+            ("shared", Shared::same_place(self.shared.as_ref(), next.shared.as_ref())),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     Audit, AuditKey, Bounds, Config, Environment, Lifetime, Rotation, apps, fields::Fields, playground,
-    relay, tls, upstreams,
+    relay, shared, tls, upstreams,
 };
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -23,6 +23,7 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
     let audit = audit(fields.table("audit"), environment);
     let (lifetimes, max_cached_tokens) = tokens(fields.table("tokens"));
     let relay = fields.optional_table("relay").map(relay::read);
+    let shared = fields.optional_table("shared").map(|fields| shared::read(fields, environment));
     let upstreams = upstreams::read(fields.named_tables("upstreams"), environment);
     let apps = apps::read(fields.named_tables("apps"), &upstreams, &lifetimes);
     if !fields.has("public_url") && apps.iter().any(apps::ReadApp::signs) {
@@ -72,6 +73,10 @@ pub(super) fn read(mut fields: Fields<'_>, environment: &Environment) -> Option<
             None => None,
         },
         playground,
+        shared: match shared {
+            Some(read) => Some(read?),
+            None => None,
+        },
         apps: apps?,
         secret_files: Vec::new(),
     })

@@ -103,6 +103,8 @@ catalogue! {
         "Wait for Retry-After; with sharing = \"app\" one token serves any number of callers.";
     UNRECORDED: SERVICE_UNAVAILABLE, "unrecorded", "The audit trail cannot be written", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After; the operator has asked for no token that is not recorded.";
+    SHARED_STATE_AWAY: SERVICE_UNAVAILABLE, "shared_state_away", "What the broker's replicas share is away", "SystemError", "temporarily_unavailable",
+        "Wait for Retry-After; an app with a secret can use that instead of an assertion.";
     UPSTREAM_THROTTLED: SERVICE_UNAVAILABLE, "upstream_throttled", "The upstream asks for fewer mints", "SystemError", "temporarily_unavailable",
         "Wait for Retry-After.";
     UPSTREAM_REFUSED: BAD_GATEWAY, "upstream_refused", "The upstream refuses the broker", "SystemError", "temporarily_unavailable",
@@ -189,6 +191,9 @@ impl From<&Refusal> for Fault {
                 // The writer tries again every second.
                 Self { retry_after: Some(Duration::from_secs(1)), ..Self::of(&UNRECORDED, refusal) }
             }
+            Refusal::Away(away) => {
+                Self { retry_after: Some(Duration::from_secs(1)), ..Self::of(&SHARED_STATE_AWAY, away) }
+            }
             Refusal::Failed(failure) => failure.into(),
         }
     }
@@ -207,6 +212,7 @@ impl From<&Unidentified> for Fault {
             // They are looked for twice a minute at most.
             Unidentified::NoKeys | Unidentified::Fetch(_) => (&ISSUER_UNAVAILABLE, Some(30)),
             Unidentified::Crowded => (&TOO_MANY_ASSERTIONS, Some(30)),
+            Unidentified::Away(_) | Unidentified::Record(_) => (&SHARED_STATE_AWAY, Some(1)),
             Unidentified::Disabled(_) => (&APP_DISABLED, None),
         };
         Self { retry_after: retry_after.map(Duration::from_secs), ..Self::of(entry, who) }
@@ -241,6 +247,7 @@ impl From<&Failure> for Fault {
             Kind::Unavailable | Kind::Unreachable | Kind::Timeout => &UPSTREAM_UNAVAILABLE,
             Kind::Malformed | Kind::TooShort => &UPSTREAM_MALFORMED,
             Kind::MintCap => &MINT_CAP,
+            Kind::SharedAway => &SHARED_STATE_AWAY,
             Kind::Superseded => &SUPERSEDED,
         };
         Self {

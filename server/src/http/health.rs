@@ -30,6 +30,8 @@ impl Readiness {
 #[expect(dead_code, reason = "each of the few bodies is a constant")]
 struct Health {
     status: String,
+    /// `away`, while the state that replicas share is not to be had; the broker serves all the same.
+    shared: Option<String>,
 }
 
 /// Whether the process lives.
@@ -52,7 +54,10 @@ pub(super) async fn ready(State(doors): State<Arc<Doors>>) -> Response<Body> {
     } else if !doors.issue.trail.accepts() {
         answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"audit_trail_failing"}"#)
     } else if site.upstreams.iter().any(|upstream| upstream.has_usable_key()) {
-        answer(&doors, StatusCode::OK, r#"{"status":"ready"}"#)
+        // Without what it shares it goes on: another replica would not do better.
+        let is_away = site.identities.shared().is_some_and(|shared| !shared.is_there());
+        let body = if is_away { r#"{"status":"ready","shared":"away"}"# } else { r#"{"status":"ready"}"# };
+        answer(&doors, StatusCode::OK, body)
     } else {
         answer(&doors, StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"no_usable_upstream_key"}"#)
     }

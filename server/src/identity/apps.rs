@@ -9,6 +9,7 @@ use valet_clock::SharedClock;
 use super::{
     By, Caller, Credential, Look, Token, Unidentified, Vouched, assertion,
     keys::Keys,
+    record::Record,
     remote::Remote,
     replay::{Replay, Seen},
     subject::{self, Accepted},
@@ -18,6 +19,7 @@ use crate::{
     jwt::{self, Unverified},
     keyring::Keyring,
     secret::SecretHash,
+    shared_redis::Shared,
 };
 
 /// An app as identity knows it.
@@ -56,9 +58,11 @@ pub struct Apps {
     by_secret: HashMap<SecretHash, (usize, usize)>,
     /// The apps that accept subject tokens.
     accepting: Vec<usize>,
-    replay: Arc<Replay>,
+    pub(super) replay: Arc<Replay>,
     /// The relay tokens that were revoked.
     pub(super) revoked: Arc<Replay>,
+    /// What other replicas know, if there are any.
+    pub(super) shared: Option<Arc<Shared>>,
     /// The keys that relay tokens are signed with, if there is a relay.
     pub(super) keyring: Option<Arc<Keyring>>,
     /// What assertions are for: the broker's issuer, and its token endpoint.
@@ -83,6 +87,7 @@ impl Apps {
         let mut all = Self {
             replay: before.map_or_else(Arc::default, |before| before.replay.clone()),
             revoked: before.map_or_else(Arc::default, |before| before.revoked.clone()),
+            shared: before.and_then(|before| before.shared.clone()),
             keyring: config.relay.as_ref().and_then(|relay| relay.keys.clone()),
             relay_audience: format!("{issuer}/api/v1"),
             audiences: [issuer.clone(), format!("{issuer}/oauth/token")],
@@ -116,6 +121,12 @@ impl Apps {
             }
         }
         Ok(all)
+    }
+
+    /// The same, with what other replicas know.
+    #[must_use]
+    pub fn shared_by(self, shared: Option<Arc<Shared>>) -> Self {
+        Self { shared, ..self }
     }
 
     fn remotes(&self) -> Vec<Arc<Remote>> {
@@ -155,8 +166,12 @@ impl Apps {
         }
         // Last of all: what is refused for another reason uses nothing up.
         if let Some((id, until)) = once.filter(|_| look.is_first) {
+            if let Some(shared) = self.shared.as_ref().filter(|_| !look.is_recorded) {
+                let life = until.saturating_sub(look.now);
+                return Err(Unidentified::Record(Record::of(shared, app, &id, life)));
+            }
             self.replay.record(&app.id, &id, until, look.now).map_err(|seen| match seen {
-                Seen::Before => Unidentified::Assertion("jti: it was used before"),
+                Seen::Before => SHOWN_BEFORE,
                 Seen::Full => Unidentified::Crowded,
             })?;
         }
@@ -296,5 +311,6 @@ fn proofs(app: &config::App, is_open_here: bool) -> Vec<Arc<str>> {
     secrets.chain(keys).chain(rules).chain(here).collect()
 }
 
+pub(super) const SHOWN_BEFORE: Unidentified = Unidentified::Assertion("jti: it was used before");
 const NOT_ACCEPTED: &str = "iss, aud: no app accepts such tokens";
 const OF_SEVERAL: &str = "it is for several apps; name one by client_id";

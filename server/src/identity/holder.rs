@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{App, Apps, Subject, Unidentified};
-use crate::relay_token::Claims;
+use super::{App, Apps, Revoked, Subject, Unidentified};
+use crate::{relay_token::Claims, shared_redis::Away};
 
 /// Who holds a relay token; only [`Apps::holder`] makes one.
 #[derive(Debug)]
@@ -44,24 +44,40 @@ impl Apps {
     pub fn holder(&self, token: &str, now: Duration) -> Result<Holder<'_>, Unidentified> {
         let keyring = self.keyring.as_deref().ok_or(Unidentified::RelayToken)?;
         let claims = Claims::verify(token, keyring, [&self.audiences[0], &self.relay_audience], now);
+        if !self.knows_revocations() {
+            return Err(Unidentified::Away(Away));
+        }
         let claims = claims.filter(|claims| !self.revoked.has(&claims.client_id, &claims.jti, now));
         let claims = claims.ok_or(Unidentified::RelayToken)?;
         let app = self.find(&claims.client_id).filter(|app| app.stands_by(&claims.proof));
         Ok(Holder { app: app.ok_or(Unidentified::RelayToken)?, claims })
     }
 
-    /// Ends `token`, if it is one of `app`'s own; says whether it was (RFC 7009 §2.1).
+    /// Ends `token`, if it is one of `app`'s own; says whether it was (RFC 7009 §2.1), and what the other replicas
+    /// are to be told.
     ///
     /// # Errors
     /// [`Unidentified::Crowded`] if there is no room to remember it.
-    pub fn revoke(&self, app: &App, token: &str, now: Duration) -> Result<bool, Unidentified> {
-        let Ok(held) = self.holder(token, now) else { return Ok(false) };
+    pub fn revoke(
+        &self,
+        app: &App,
+        token: &str,
+        now: Duration,
+    ) -> Result<(bool, Option<Revoked>), Unidentified> {
+        let held = match self.holder(token, now) {
+            Ok(held) => held,
+            Err(away @ Unidentified::Away(_)) => return Err(away),
+            Err(_) => return Ok((false, None)),
+        };
         if held.claims.client_id != *app.id {
-            return Ok(false);
+            return Ok((false, None));
         }
         let until = Duration::from_secs(held.claims.exp);
         match self.revoked.record(&app.id, &held.claims.jti, until, now) {
-            Ok(()) | Err(super::replay::Seen::Before) => Ok(true),
+            Ok(()) | Err(super::replay::Seen::Before) => {
+                let life = until.saturating_sub(now);
+                Ok((true, self.tell_revoked(app, &held.claims.jti, life)))
+            }
             Err(super::replay::Seen::Full) => Err(Unidentified::Crowded),
         }
     }

@@ -4,6 +4,7 @@ mod apps;
 mod assertion;
 mod holder;
 mod keys;
+mod record;
 mod remote;
 mod replay;
 mod subject;
@@ -14,9 +15,10 @@ pub use self::{
     apps::{App, Apps},
     holder::Holder,
     keys::{Fetch, Reach},
+    record::{Record, Revoked},
     subject::Subject,
 };
-use crate::secret::SecretHash;
+use crate::{secret::SecretHash, shared_redis::Away};
 
 /// What a caller shows to prove who it is.
 #[derive(Debug)]
@@ -175,6 +177,12 @@ pub enum Unidentified {
     /// Keys should be fetched first: then it is worth another look.
     #[error("the issuer's keys are looked for")]
     Fetch(Fetch),
+    /// Whether it was used before cannot be known.
+    #[error(transparent)]
+    Away(#[from] Away),
+    /// It should be recorded first, with all replicas: then it is worth another look.
+    #[error("the state that the replicas share was not asked")]
+    Record(Record),
     /// The credential is right, and the app is switched off.
     #[error("the app is disabled")]
     Disabled(
@@ -188,7 +196,15 @@ impl Unidentified {
     /// missing nothing is known.
     #[must_use]
     pub fn is_nobody(&self) -> bool {
-        !matches!(self, Self::Disabled(_) | Self::NoKeys | Self::Crowded | Self::Fetch(_))
+        !matches!(
+            self,
+            Self::Disabled(_)
+                | Self::NoKeys
+                | Self::Crowded
+                | Self::Fetch(_)
+                | Self::Away(_)
+                | Self::Record(_)
+        )
     }
 }
 
@@ -201,6 +217,8 @@ pub struct Look {
     pub reach: Reach,
     /// Whether it is the first of its request that got so far as to use up what may be used once.
     pub is_first: bool,
+    /// Whether all replicas know that it is used up.
+    pub is_recorded: bool,
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::shared_redis::Remembered;
+
 /// Records that are kept at once. Each lives minutes; beyond it nothing more is accepted, rather than
 /// something twice.
 const MOST: usize = 250_000;
@@ -22,6 +24,8 @@ pub(super) struct Replay(Mutex<Records>);
 struct Records {
     issuers: HashMap<Box<str>, Ids>,
     count: usize,
+    /// What other replicas recorded, by its name among them.
+    noted: HashMap<[u8; 32], Duration>,
 }
 
 /// What one issuer said: a hash of each id, and until when it means anything, in Unix time.
@@ -49,7 +53,7 @@ impl Replay {
         if records.count >= MOST {
             records.drop_ended(now);
         }
-        let Records { issuers, count } = &mut *records;
+        let Records { issuers, count, .. } = &mut *records;
         if !issuers.contains_key(issuer) {
             issuers.insert(issuer.into(), Ids::default());
         }
@@ -71,11 +75,35 @@ impl Replay {
         Ok(())
     }
 
+    /// Notes what another replica has recorded, by its name among them.
+    pub(super) fn note(&self, name: [u8; 32], until: Duration, now: Duration) {
+        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if records.noted.len() >= MOST {
+            records.noted.retain(|_, until| *until > now);
+        }
+        // Beyond it the oldest would have to go, which nobody knows: what is noted is what its own replica refuses too.
+        if records.noted.len() < MOST {
+            records.noted.insert(name, until);
+        }
+    }
+
+    /// What is known at `now`, by its name among the replicas, and for how long it matters.
+    pub(super) fn remembered(&self, now: Duration) -> Vec<Remembered> {
+        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = records
+            .issuers
+            .iter()
+            .flat_map(|(issuer, ids)| ids.until.iter().map(|(key, until)| (name_of(issuer, key), *until)));
+        let noted = records.noted.iter().map(|(name, until)| (*name, *until));
+        own.chain(noted).filter(|(_, until)| *until > now).map(|(name, until)| (name, until - now)).collect()
+    }
+
     /// Whether it is recorded that `issuer` said `id`.
     pub(super) fn has(&self, issuer: &str, id: &str, now: Duration) -> bool {
         let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = records.issuers.get(issuer).and_then(|ids| ids.until.get(&key(id)));
-        until.is_some_and(|until| *until > now)
+        let own = records.issuers.get(issuer).and_then(|ids| ids.until.get(&key(id)));
+        let noted = || (!records.noted.is_empty()).then(|| records.noted.get(&name(issuer, id))).flatten();
+        own.or_else(noted).is_some_and(|until| *until > now)
     }
 }
 
@@ -99,6 +127,17 @@ impl Ids {
         self.earliest = self.until.values().min().copied().unwrap_or_default();
         before - self.until.len()
     }
+}
+
+/// What replicas call that `issuer` said `id`.
+pub(super) fn name(issuer: &str, id: &str) -> [u8; 32] {
+    name_of(issuer, &key(id))
+}
+
+fn name_of(issuer: &str, key: &[u8; 32]) -> [u8; 32] {
+    // The length keeps apart what would read the same in a row.
+    let text = [format!("{}:{issuer}", issuer.len()).as_bytes(), key].concat();
+    digest(&SHA256, &text).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Ids are of any length.

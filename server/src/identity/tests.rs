@@ -10,7 +10,12 @@ use crate::{
     secret::{AppSecret, comparisons},
 };
 
-const LOOK: Look = Look { now: Duration::from_secs(1_800_000_000), reach: Reach::InHand, is_first: true };
+const LOOK: Look = Look {
+    now: Duration::from_secs(1_800_000_000),
+    reach: Reach::InHand,
+    is_first: true,
+    is_recorded: false,
+};
 
 fn apps(secrets: &[&AppSecret], enabled: bool) -> Apps {
     let hashes: Vec<_> = secrets.iter().map(|s| format!("\"{}\"", s.hash())).collect();

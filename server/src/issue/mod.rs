@@ -118,8 +118,12 @@ impl Issue {
                     Ok(_) if token.starts_with("st-") => Err(Unreadable::NotRevocable.into()),
                     Ok((caller, now)) => {
                         let revoked = site.identities.revoke(caller.app(), &token, now.unix);
-                        ended = matches!(revoked, Ok(true)).then(|| issued::sha256(&token));
-                        revoked.map_err(Refusal::from)
+                        ended = matches!(revoked, Ok((true, _))).then(|| issued::sha256(&token));
+                        match revoked {
+                            Ok((was, Some(told))) => told.tell().await.map(|()| was).map_err(Refusal::from),
+                            Ok((was, None)) => Ok(was),
+                            Err(refused) => Err(refused.into()),
+                        }
                     }
                     Err(nobody) => Err(nobody.into()),
                 }
@@ -209,7 +213,7 @@ impl Issue {
         if !self.trail.accepts() {
             return Err(Refusal::Unrecorded);
         }
-        let admitted = admission::admit(grant, &entry.limits, &self.subjects, times)?;
+        let admitted = admission::admit(grant, &entry.limits, &self.subjects, times).await?;
         let granted = admitted.into_granted();
         noted.granted = Some((granted.mode(), granted.lifetime()));
         let upstream_use = match granted {
@@ -226,7 +230,8 @@ impl Issue {
         Ok(Issued::direct(token, upstream, entry, now))
     }
 
-    /// Who asks, and when that was seen. Awaits only if keys have to be fetched: the app's own, and its issuer's.
+    /// Who asks, and when that was seen. Awaits only if keys have to be fetched, the app's own and its issuer's, or
+    /// what was shown has to be recorded with all replicas.
     async fn identify<'s>(
         &self,
         site: &'s Site,
@@ -235,13 +240,26 @@ impl Issue {
     ) -> Result<(Caller<'s>, Now), Unidentified> {
         // Not the time of the arrival: the body may have taken its while.
         let mut now = self.now();
-        let look = Look { now: now.unix, reach: Reach::MayFetch, is_first: !noted.is_identified };
+        let mut look = Look {
+            now: now.unix,
+            reach: Reach::MayFetch,
+            is_first: !noted.is_identified,
+            is_recorded: false,
+        };
         let mut identified = site.identities.identify(credential, look);
         for reach in [Reach::MayFetch, Reach::InHand] {
             let Err(Unidentified::Fetch(keys)) = &identified else { break };
             Box::pin(keys.run()).await;
             now = self.now();
-            identified = site.identities.identify(credential, Look { now: now.unix, reach, ..look });
+            look = Look { now: now.unix, reach, ..look };
+            identified = site.identities.identify(credential, look);
+        }
+        if let Err(Unidentified::Record(shown)) = &identified {
+            let shown = shown.clone();
+            identified = match Box::pin(shown.run()).await {
+                Ok(()) => site.identities.identify(credential, Look { is_recorded: true, ..look }),
+                Err(refused) => Err(refused),
+            };
         }
         noted.read = Some(now);
         noted.app = match &identified {

@@ -1,6 +1,12 @@
 //! Why there is no token: what each stage has to say, as one.
 
-use crate::{admission::LimitReached, identity::Unidentified, policy::Denial, token::Failure};
+use crate::{
+    admission::{LimitReached, Stopped},
+    identity::Unidentified,
+    policy::Denial,
+    shared_redis::Away,
+    token::Failure,
+};
 
 /// Why there is no token.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +26,9 @@ pub enum Refusal {
     /// The decision could not be recorded, and the operator wants none that is not.
     #[error("the audit trail cannot be written")]
     Unrecorded,
+    /// Limits cannot be kept together with the other replicas, and the operator wants none that are not.
+    #[error(transparent)]
+    Away(#[from] Away),
     /// The upstream gave none.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -68,6 +77,15 @@ pub enum Unreadable {
     },
 }
 
+impl From<Stopped> for Refusal {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Reached(reached) => reached.into(),
+            Stopped::Away(away) => away.into(),
+        }
+    }
+}
+
 impl Refusal {
     /// One word for the audit trail and the metrics.
     #[must_use]
@@ -84,6 +102,9 @@ impl Refusal {
             Self::Unidentified(Unidentified::RelayToken) => "invalid_relay_token",
             Self::Unidentified(Unidentified::NoKeys | Unidentified::Fetch(_)) => "issuer_unavailable",
             Self::Unidentified(Unidentified::Crowded) => "too_many_assertions",
+            Self::Unidentified(Unidentified::Away(_) | Unidentified::Record(_)) | Self::Away(_) => {
+                "shared_state_away"
+            }
             Self::Unidentified(Unidentified::Disabled(_)) => "app_disabled",
             Self::Denied(_) => "denied",
             Self::Limited(_) => "rate_limited",

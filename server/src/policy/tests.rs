@@ -12,7 +12,7 @@ use crate::{
 
 const SECRET: &str = "vas_test";
 
-const LOOK: Look = Look { now: Duration::ZERO, reach: Reach::InHand, is_first: true };
+const LOOK: Look = Look { now: Duration::ZERO, reach: Reach::InHand, is_first: true, is_recorded: false };
 
 const OWN: &str = "https://app.example.com";
 

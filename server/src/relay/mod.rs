@@ -263,7 +263,8 @@ impl Relay {
 
     /// A confidential app itself: software that holds one key for a whole wait has no other.
     fn app<'s>(&self, site: &'s Site, credential: &Credential) -> Result<Asker<'s>, Refused> {
-        let look = Look { now: self.issue.clock.unix(), reach: Reach::InHand, is_first: true };
+        let look =
+            Look { now: self.issue.clock.unix(), reach: Reach::InHand, is_first: true, is_recorded: false };
         let caller = site.identities.identify(credential, look)?;
         let owner = Owner { app: caller.app().id.clone(), subject: None };
         Ok(Asker { owner, entry: site.entry(&caller), claims: None })

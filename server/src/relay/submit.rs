@@ -77,7 +77,7 @@ impl Relay {
         if !self.issue.trail.accepts() {
             return Err(Refusal::Unrecorded.into());
         }
-        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now())?;
+        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now()).await?;
         let body = sha256(submission.body().to_string().as_bytes());
         let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
         let mut outcome = match joined {
@@ -114,7 +114,7 @@ impl Relay {
         let permit = entry.policy.permit(claims, submission.submitted(hosts))?;
         let (quotas, began) = (entry.policy.quotas(), self.now());
         let seconds = if quotas.limit_audio() { submission.most_seconds(quotas.seconds_per_file) } else { 0 };
-        entry.allowance(owner.subject.as_ref(), &self.issue.subjects).reserve(seconds, began)?;
+        entry.allowance(owner.subject.as_ref(), &self.issue.subjects).reserve(seconds, began).await?;
         let outcome = async {
             if let Some((submit, body)) = under {
                 self.intend(submit, body).await?;

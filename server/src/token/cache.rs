@@ -12,11 +12,13 @@ use valet_pacing::{Quota, RateBudget};
 
 use super::{
     Failure, Kind, LiveToken, Metrics, Minted, Upstream,
+    exchange::{self, Obtained, Want},
     slot::{Join, Lead, Live, Slot},
 };
 use crate::{
     config::{Lifetime, Sharing},
     policy::UpstreamUse,
+    shared_redis::{Place, Shared},
 };
 
 type TokenSlot = Slot<Minted, Failure>;
@@ -42,12 +44,16 @@ pub struct Cache {
     slots: ArcSwap<Slots>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    /// What other replicas know, if there are any.
+    shared: Option<Arc<Shared>>,
 }
 
 /// The tokens of one app: its places in the cache, and its caps.
 #[derive(Debug)]
 pub struct AppTokens {
     app: Arc<str>,
+    /// A hash of what they are granted under: other replicas' tokens are of use only if it is the same.
+    terms: [u8; 32],
     /// A place for each class of lifetime that the app may have.
     slots: Vec<ArcSwapWeak<TokenSlot>>,
     caps: Arc<Caps>,
@@ -61,22 +67,24 @@ struct Caps {
 }
 
 impl AppTokens {
-    /// The tokens of an app with so many classes of lifetime; none yet.
+    /// The tokens of an app with so many classes of lifetime; none yet. `terms` is a hash of what they are granted
+    /// under.
     #[must_use]
-    pub fn new(app: Arc<str>, classes: usize, now: Instant) -> Self {
+    pub fn new(app: Arc<str>, classes: usize, terms: [u8; 32], now: Instant) -> Self {
         let caps = Caps { mints: RateBudget::new(now), rejections: RateBudget::new(now) };
-        Self::with_caps(app, classes, Arc::new(caps))
+        Self::with_caps(app, classes, terms, Arc::new(caps))
     }
 
-    /// The tokens of the same app under another policy: none yet, and its caps as they are.
+    /// The tokens of the same app under another policy, and its caps as they are. What is cached is found again, if
+    /// it was granted under an edition that is still good.
     #[must_use]
-    pub fn anew(&self, classes: usize) -> Self {
-        Self::with_caps(self.app.clone(), classes, self.caps.clone())
+    pub fn anew(&self, classes: usize, terms: [u8; 32]) -> Self {
+        Self::with_caps(self.app.clone(), classes, terms, self.caps.clone())
     }
 
-    fn with_caps(app: Arc<str>, classes: usize, caps: Arc<Caps>) -> Self {
+    fn with_caps(app: Arc<str>, classes: usize, terms: [u8; 32], caps: Arc<Caps>) -> Self {
         let slots = (0..classes).map(|_| ArcSwapWeak::default()).collect();
-        Self { app, slots, caps }
+        Self { app, terms, slots, caps }
     }
 }
 
@@ -95,7 +103,7 @@ impl Cache {
     /// An empty cache of at most `max` tokens.
     #[must_use]
     pub fn new(max: u64, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        Self { slots: ArcSwap::from_pointee(Slots::new(max)), clock, metrics }
+        Self { slots: ArcSwap::from_pointee(Slots::new(max)), clock, metrics, shared: None }
     }
 
     /// Keeps at most `max` tokens from now on. Those in hand stay, as far as there is room; one that is asked for
@@ -106,6 +114,12 @@ impl Cache {
             resized.insert(Key::clone(&key), slot);
         }
         self.slots.store(Arc::new(resized));
+    }
+
+    /// The same, with tokens that other replicas know as well.
+    #[must_use]
+    pub fn shared_by(self, shared: Option<Arc<Shared>>) -> Self {
+        Self { shared, ..self }
     }
 
     /// The token in hand, if it serves `upstream_use`: the whole of a hit, without a wait. One that
@@ -159,7 +173,8 @@ impl Cache {
             return Err(Failure::of(Kind::Superseded));
         }
         if upstream_use.sharing == Sharing::None {
-            source.tokens.take_mint(&upstream_use, now)?;
+            let replicas = self.shared.as_ref().map_or(1, |shared| shared.replicas());
+            source.tokens.take_mint(shared_quota(upstream_use.mints, replicas), now)?;
             let live = Arc::new(source.upstream.pool.mint(&upstream_use).await?);
             return self.hand_out(source, live, &upstream_use);
         }
@@ -198,7 +213,9 @@ impl Cache {
 
     /// Mints for everyone who waits. Detached: a caller that hangs up strands nobody.
     fn mint(&self, lead: Lead<Minted, Failure>, source: Source<'_>, upstream_use: UpstreamUse, now: Instant) {
-        if let Err(capped) = source.tokens.take_mint(&upstream_use, now) {
+        if self.shared.is_none()
+            && let Err(capped) = source.tokens.take_mint(upstream_use.mints, now)
+        {
             let until = now + capped.memory();
             return lead.fail(capped, until);
         }
@@ -210,10 +227,36 @@ impl Cache {
             lifetime = upstream_use.lifetime.seconds(),
             refresh = lead.has_live(now),
         );
+        let (shared, tokens) = (self.shared.clone(), source.tokens);
+        let place = shared.as_ref().map(|_| tokens.place(upstream.pool.name(), &upstream_use));
+        let caps = tokens.caps.clone();
         let mint = async move {
-            match upstream.pool.mint(&upstream_use).await {
-                Ok(live) if may_be_handed_out(&live, &upstream_use) => lead.succeed(live),
-                Ok(_) => lead.fail(Failure::of(Kind::Superseded), clock.now()),
+            let obtained = match shared.as_ref().zip(place.as_ref()) {
+                None => upstream.pool.mint(&upstream_use).await.map(|live| Obtained { live, lease: None }),
+                Some((shared, place)) => {
+                    let last = lead.last();
+                    let in_hand = last.as_deref().filter(|live| live.is_servable(clock.now()));
+                    let want = Want { upstream: &upstream, upstream_use: &upstream_use, place, in_hand };
+                    // Only who mints takes from the cap, and each replica has its share of it.
+                    let quota = shared_quota(upstream_use.mints, shared.replicas());
+                    let cap = || capped(caps.mints.take(clock.now(), quota));
+                    exchange::obtain(shared, &clock, want, cap).await
+                }
+            };
+            match obtained {
+                Ok(Obtained { live, lease }) => {
+                    let live = may_be_handed_out(&live, &upstream_use).then_some(live);
+                    let live = match live {
+                        Some(live) => Some(lead.succeed(live)),
+                        None => {
+                            lead.fail(Failure::of(Kind::Superseded), clock.now());
+                            None
+                        }
+                    };
+                    if let Some((shared, lease)) = shared.zip(lease) {
+                        exchange::tell(&shared, lease, live.as_deref()).await;
+                    }
+                }
                 Err(failure) => {
                     metrics.mint_failed(lead.has_live(clock.now()));
                     let until = clock.now() + failure.memory();
@@ -284,14 +327,24 @@ impl Cache {
 }
 
 impl AppTokens {
-    fn take_mint(&self, upstream_use: &UpstreamUse, now: Instant) -> Result<(), Failure> {
-        capped(self.caps.mints.take(now, upstream_use.mints))
+    /// Where the replicas know its token.
+    fn place(&self, upstream: &str, upstream_use: &UpstreamUse) -> Place {
+        Place::new(upstream, &self.app, upstream_use.lifetime.seconds(), &self.terms)
+    }
+
+    fn take_mint(&self, quota: Quota, now: Instant) -> Result<(), Failure> {
+        capped(self.caps.mints.take(now, quota))
     }
 
     fn take_rejection(&self, now: Instant) -> Result<(), Failure> {
         let quota = Quota::every(REJECTION_INTERVAL, REJECTION_BURST);
         capped(self.caps.rejections.take(now, quota))
     }
+}
+
+/// A replica's share of a quota: all of them together have no more than the quota, but for what rounding adds.
+fn shared_quota(quota: Quota, replicas: u32) -> Quota {
+    Quota::every(quota.interval() * replicas, quota.burst() / replicas)
 }
 
 fn capped(taken: Result<(), Duration>) -> Result<(), Failure> {
@@ -306,7 +359,7 @@ fn may_be_handed_out(live: &Live<Minted>, upstream_use: &UpstreamUse) -> bool {
         && !minted.key.health.is_withdrawn()
 }
 
-fn serves(live: &Live<Minted>, upstream_use: &UpstreamUse, now: Instant) -> bool {
+pub(super) fn serves(live: &Live<Minted>, upstream_use: &UpstreamUse, now: Instant) -> bool {
     live.is_servable(now)
         && live.remaining(now) >= upstream_use.min_ttl
         && may_be_handed_out(live, upstream_use)

@@ -25,6 +25,8 @@ pub enum Kind {
     MintCap,
     /// The upstream grants tokens that live more briefly than was asked for.
     TooShort,
+    /// The replicas' shared state is away, and nothing is minted that the others do not know of.
+    SharedAway,
     /// The policy or the key changed while the token was minted, or the mint was given up.
     Superseded,
 }
@@ -44,6 +46,7 @@ impl Kind {
             Self::NoUsableKey => "no_usable_key",
             Self::MintCap => "mint_cap",
             Self::TooShort => "too_short",
+            Self::SharedAway => "shared_state_away",
             Self::Superseded => "superseded",
         }
     }
@@ -55,7 +58,7 @@ impl Kind {
     fn memory(self) -> Duration {
         match self {
             // The key is out of the pool already; what is remembered is that the others failed too.
-            Self::InvalidKey | Self::NoUsableKey | Self::Refused => Duration::from_secs(1),
+            Self::InvalidKey | Self::NoUsableKey | Self::Refused | Self::SharedAway => Duration::from_secs(1),
             Self::Throttled => Duration::from_secs(2),
             Self::TooShort | Self::Unavailable | Self::Malformed | Self::Unreachable | Self::Timeout => {
                 Duration::from_millis(800)

@@ -2,6 +2,7 @@
 
 mod cache;
 mod dashscope;
+mod exchange;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -46,6 +47,10 @@ struct Minted {
     expires_at: u64,
     /// The upstream's name for the mint.
     request_id: Option<Arc<str>>,
+    /// The life it had when it was minted.
+    life: Duration,
+    /// Its place in the order of the replicas' mints; 0 if the others know nothing of it.
+    fence: u64,
 }
 
 /// A live upstream token, to be handed out now.

@@ -20,6 +20,7 @@ use crate::{
     config::{self, Lifetime},
     policy::UpstreamUse,
     secret::Bearer,
+    shared_redis::Taken,
 };
 
 /// How long one attempt may take, all keys together.
@@ -70,6 +71,11 @@ impl Key {
 
     pub(super) fn id(&self) -> &KeyId {
         &self.id
+    }
+
+    /// The SHA-256 of the key, by which replicas know it.
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        self.secret.sha256()
     }
 }
 
@@ -239,8 +245,38 @@ impl Pool {
             edition: upstream_use.edition().clone(),
             expires_at: (sent.unix + life).as_secs(),
             request_id: token.request_id,
+            life,
+            fence: 0,
         };
         Some(Live::new(minted, sent.at, life, fastrand::f64()))
+    }
+
+    /// A token that another replica has minted, as it is kept here; `None` if its key is none of this pool's, or it
+    /// lives too briefly. `asked` is when it was asked for: it has no less left now than it had then.
+    pub(super) fn adopt(
+        &self,
+        taken: Taken,
+        asked: Instant,
+        upstream_use: &UpstreamUse,
+    ) -> Option<Live<Minted>> {
+        let key = self.keys.iter().find(|key| key.sha256() == taken.key)?;
+        if taken.remaining < SHORTEST_LIFE || taken.life > upstream_use.lifetime.duration() {
+            return None;
+        }
+        // This clock may have begun after the token did.
+        let sent = asked.checked_sub(taken.life - taken.remaining).unwrap_or(asked);
+        let life = taken.life.min(taken.remaining + asked.saturating_duration_since(sent));
+        let minted = Minted {
+            sha256: taken.bearer.sha256(),
+            bearer: taken.bearer,
+            key: key.clone(),
+            edition: upstream_use.edition().clone(),
+            expires_at: (self.clock.unix() + taken.remaining).as_secs(),
+            request_id: taken.request_id.map(Into::into),
+            life: taken.life,
+            fence: taken.fence,
+        };
+        Some(Live::new(minted, sent, life, fastrand::f64()))
     }
 
     /// The life that was asked for, or what the upstream granted by its own clock if that is less.

@@ -10,13 +10,15 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use valet_pacing::{Pressure, Quota, RateBudget};
+
+use crate::shared_redis::Shared;
 
 /// About how often a client of one-minute tokens asks: it gets one with 42 to 60 s left, and renews
 /// it before its end.
@@ -31,6 +33,7 @@ pub struct Share {
     current: AtomicU32,
     windows: Mutex<Windows>,
     relay: Relay,
+    shared: Option<Arc<Shared>>,
 }
 
 /// What the relay uses.
@@ -61,7 +64,18 @@ impl Share {
             current: AtomicU32::new(0),
             windows: Mutex::new(Windows { began: now, previous: 0 }),
             relay: Relay { budget: RateBudget::new(now), state: Mutex::default() },
+            shared: None,
         }
+    }
+
+    /// The same, drawn on by other replicas as well: each has its part of it, and its part of the callers.
+    #[must_use]
+    pub fn shared_by(self, shared: Option<Arc<Shared>>) -> Self {
+        Self { shared, ..self }
+    }
+
+    fn replicas(&self) -> u32 {
+        self.shared.as_ref().map_or(1, |shared| shared.replicas())
     }
 
     /// A token was handed to a direct caller.
@@ -99,7 +113,7 @@ impl Share {
     fn quota(&self, per_second: u32, burst: u32, now: Instant) -> Quota {
         let left = if self.callers(now) > 0 { per_second - reserve(per_second) } else { per_second };
         let permits = f64::from(left.saturating_sub(1).max(1)) / self.relay.lock().pressure.stretch();
-        Quota::every(Duration::from_secs_f64(1.0 / permits), burst)
+        Quota::every(Duration::from_secs_f64(1.0 / permits) * self.replicas(), burst)
     }
 
     /// The queries a second that one caller may make, of the `per_second` that the account may.
@@ -107,7 +121,8 @@ impl Share {
         let asked = self.relay.lock().asked;
         let is_shared = asked.is_some_and(|asked| now.saturating_duration_since(asked) < WINDOW);
         let theirs = if is_shared { reserve(per_second) } else { per_second };
-        (f64::from(theirs) / f64::from(self.callers(now).max(1))).max(LEAST)
+        let callers = f64::from(self.callers(now).max(1)) * f64::from(self.replicas());
+        (f64::from(theirs) / callers).max(LEAST)
     }
 
     /// How many direct callers there are, about.

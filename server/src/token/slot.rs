@@ -38,6 +38,11 @@ impl<T> Live<T> {
         Self { value, expires: sent + life, due_with }
     }
 
+    /// When its life ends.
+    pub(super) fn expires(&self) -> Instant {
+        self.expires
+    }
+
     /// The life it has left.
     pub(super) fn remaining(&self, now: Instant) -> Duration {
         self.expires.saturating_duration_since(now)
@@ -136,14 +141,20 @@ impl<T, F: Clone> Lead<T, F> {
         self.slot.peek(now).is_some()
     }
 
+    /// The last token, whether or not it can still be handed out.
+    pub(super) fn last(&self) -> Option<Arc<Live<T>>> {
+        self.slot.live.load_full()
+    }
+
     /// The mint succeeded: its token is handed out from now on.
-    pub(super) fn succeed(self, live: Live<T>) {
+    pub(super) fn succeed(self, live: Live<T>) -> Arc<Live<T>> {
         let live = Arc::new(live);
         let mut state = self.slot.lock();
         self.slot.live.store(Some(live.clone()));
         (state.failure, state.flight) = (None, None);
         drop(state);
-        self.done.send_replace(Some(Ok(live)));
+        self.done.send_replace(Some(Ok(live.clone())));
+        live
     }
 
     /// The mint failed: until `until`, nobody tries again. A token in hand stays.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use valet_clock::SharedClock;
 
 use super::{AppTokens, LiveToken, Metrics, Minted, Source, pool::Pool, probe, share::Share, slot::Live};
@@ -42,7 +43,7 @@ impl Upstream {
     ) -> Result<Self, reqwest::Error> {
         let same_place = before.filter(|before| before.config.base_url == config.base_url);
         let pool = Pool::new(config, clock.clone(), metrics.clone(), same_place.map(|before| &before.pool))?;
-        let upkeep = AppTokens::new(UPKEEP.into(), 1, clock.now());
+        let upkeep = AppTokens::new(UPKEEP.into(), 1, terms(config), clock.now());
         // An edition of its own: a token of the upstream as it was before is not taken for one of this.
         Ok(Self { config: config.clone(), pool, share, upkeep, edition: Editions::default().current() })
     }
@@ -119,4 +120,10 @@ impl Upstream {
         }
         LiveToken(live)
     }
+}
+
+/// A hash of where the tokens of an upstream work, and for whom.
+fn terms(config: &config::Upstream) -> [u8; 32] {
+    let text = format!("valet upkeep 1 {:?} {:?}", config.base_url, config.account);
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -1,0 +1,144 @@
+//! One limit: kept by this process alone, or by permits that are drawn from what all replicas share.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use valet_pacing::{Quota, RateBudget};
+
+use super::{Now, Stopped, daily::Daily};
+use crate::{
+    config::WhenAway,
+    shared_redis::{Away, Measure, Permits, Shared, Take},
+};
+
+/// What of a limit is shared.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    permits: Arc<Permits>,
+    shared: Arc<Shared>,
+}
+
+impl Drawn {
+    /// The limit that all replicas know by that name.
+    pub(super) fn new(shared: &Arc<Shared>, name: &str) -> Self {
+        Self { permits: Arc::new(shared.permits(name)), shared: shared.clone() }
+    }
+
+    /// Takes a permit; waits only if one has to be drawn. `None`: this process decides by itself, as one of so many.
+    async fn take(
+        &self,
+        now: Instant,
+        measure: Measure,
+        spent: impl Fn() -> u32 + Clone + Send + Sync + 'static,
+    ) -> Result<Option<u32>, Refused> {
+        loop {
+            match self.permits.take(now, measure, spent.clone()) {
+                Take::Taken => return Ok(None),
+                Take::Reached(wait) => return Err(Refused::Reached(wait)),
+                Take::Draw => {
+                    let clock = || self.shared.now();
+                    // In a box: what hardly ever happens is not to make every request's future larger.
+                    if Box::pin(self.permits.draw(clock, measure, spent.clone())).await.is_ok() {
+                        continue;
+                    }
+                }
+                Take::Away => {}
+            }
+            return match self.shared.without().limits {
+                WhenAway::Continue => Ok(Some(self.permits.replicas())),
+                WhenAway::Refuse => Err(Refused::Away),
+            };
+        }
+    }
+}
+
+/// Why there is no permit.
+enum Refused {
+    Reached(Duration),
+    Away,
+}
+
+impl Refused {
+    fn of(self, limit: &'static str) -> Stopped {
+        match self {
+            Self::Reached(retry_after) => Stopped::reached(limit, retry_after),
+            Self::Away => Stopped::Away(Away),
+        }
+    }
+}
+
+/// A rate.
+#[derive(Debug)]
+pub(super) struct Rate {
+    own: RateBudget,
+    drawn: Option<Drawn>,
+}
+
+impl Rate {
+    pub(super) fn new(now: Instant, drawn: Option<Drawn>) -> Self {
+        Self { own: RateBudget::new(now), drawn }
+    }
+
+    pub(super) async fn take(&self, limit: &'static str, now: Now, quota: Quota) -> Result<(), Stopped> {
+        let mut own = quota;
+        if let Some(drawn) = &self.drawn {
+            match drawn.take(now.instant, Measure::Rate(quota), || 0).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(replicas)) => {
+                    own = Quota::every(quota.interval() * replicas, quota.burst() / replicas);
+                }
+                Err(refused) => return Err(refused.of(limit)),
+            }
+        }
+        self.own.take(now.instant, own).map_err(|wait| Stopped::reached(limit, wait))
+    }
+}
+
+/// So many in a day of UTC.
+#[derive(Debug)]
+pub(super) struct Day {
+    /// What this process has used, whoever knows of it besides.
+    own: Arc<Daily>,
+    drawn: Option<Drawn>,
+}
+
+impl Day {
+    pub(super) fn new(drawn: Option<Drawn>) -> Self {
+        Self { own: Arc::default(), drawn }
+    }
+
+    /// Counts what was taken before this process began; the others know of it.
+    pub(super) fn know(&self, unix: Duration) {
+        self.own.know(unix);
+    }
+
+    /// Tells the others what this process has used.
+    pub(super) async fn tell(&self, unix: Duration) -> Result<(), Away> {
+        match &self.drawn {
+            Some(drawn) => drawn.permits.tell(|| self.own.used(unix)).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn take(&self, limit: &'static str, now: Now, most: u32) -> Result<(), Stopped> {
+        let mut own = most;
+        if let Some(drawn) = &self.drawn {
+            let (used, unix) = (self.own.clone(), now.unix);
+            match drawn.take(now.instant, Measure::Day(most), move || used.used(unix)).await {
+                Ok(None) => {
+                    self.own.know(now.unix);
+                    return Ok(());
+                }
+                Ok(Some(replicas)) => own = most.div_ceil(replicas),
+                Err(refused) => return Err(refused.of(limit)),
+            }
+        }
+        self.own.take(now.unix, own).map_err(|wait| Stopped::reached(limit, wait))?;
+        if let Some(drawn) = &self.drawn {
+            drawn.permits.owe();
+        }
+        Ok(())
+    }
+}
