@@ -300,6 +300,7 @@ async fn without_the_redis_each_replica_keeps_to_its_share_and_the_day_goes_on_w
 async fn a_replica_without_the_redis_says_so_once_goes_on_and_rejoins_by_itself() {
     let mut stage = three().await;
     let token = stage.ask_of(0).await.token();
+    stage.published(1).await;
     assert_eq!(stage.ready(0).await, r#"{"status":"ready"}"#);
     stage.redis().kill();
     stage.joined(0).await;
