@@ -173,14 +173,14 @@ async fn a_use_granted_under_the_old_policy_gets_nothing_of_the_new_one() {
 async fn a_cache_of_another_size_keeps_what_is_in_hand() {
     let bench = Bench::new().await;
     bench.permit(1);
-    let first = bench.cache.obtain(bench.source(), bench.upstream_use()).await.unwrap();
+    let first = bench.cache.obtain(bench.source(), bench.upstream_use().await).await.unwrap();
     for size in [1000, 1] {
         bench.cache.resize(size);
         let now = bench.clock.now();
         assert!(
             bench
                 .cache
-                .peek(bench.source(), &bench.upstream_use(), now)
+                .peek(bench.source(), &bench.upstream_use().await, now)
                 .is_some_and(|token| token.is(&first))
         );
         assert_eq!((bench.cache.len(), bench.minted()), (1, 1));
