@@ -118,12 +118,12 @@ fn issue(upstream: &Upstream, audit: &Path) -> Outcome<(Issue, audit::Writer)> {
     let clock: SharedClock = Arc::new(SystemClock);
     let mut registry = Registry::default();
     let token_metrics = Arc::new(token::Metrics::register(&mut registry));
-    let site = Site::new(&config, &clock, &token_metrics, None)?;
+    let site = Site::new(&config, &clock, &token_metrics, None, None)?;
     let metrics = audit::Metrics::register(&mut registry);
     let (trail, writer) = Trail::open(&config.audit, "hot-path", clock.clone(), metrics)?;
     let issue = Issue {
         site: ArcSwap::from_pointee(site),
-        subjects: Subjects::new(),
+        subjects: Subjects::new(None),
         gate: Gate::new(),
         cache: Cache::new(config.max_cached_tokens, clock.clone(), token_metrics),
         trail,

@@ -96,8 +96,8 @@ async fn cached(tokens: u32, base_url: &str) -> Outcome<Held> {
     let config = config_of(apps(tokens), base_url)?;
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(token::Metrics::register(&mut Registry::default()));
-    let site = Site::new(&config, &clock, &metrics, None)?;
-    let (cache, subjects) = (Cache::new(room(tokens), clock.clone(), metrics), Subjects::new());
+    let site = Site::new(&config, &clock, &metrics, None, None)?;
+    let (cache, subjects) = (Cache::new(room(tokens), clock.clone(), metrics), Subjects::new(None));
     // Connections and what they need are not what a token takes.
     stream::iter(0..MINTS)
         .map(|number| obtain(&site, &cache, &subjects, &clock, tokens - 1 - number))
@@ -129,13 +129,13 @@ async fn obtain(
 ) -> Outcome<()> {
     let (app, seconds) = place(number);
     let now = Now { instant: clock.now(), unix: clock.unix() };
-    let look = Look { now: now.unix, reach: Reach::InHand, is_first: true };
+    let look = Look { now: now.unix, reach: Reach::InHand, is_first: true, is_recorded: false };
     let caller = site.identities.identify(&Credential::secret(secret(app).as_bytes()), look)?;
     let entry = site.entry(&caller);
     let request = TokenRequest { lifetime: Some(seconds), ..TokenRequest::default() };
     let grant = entry.policy.decide(caller, &request, now.unix)?;
-    let Granted::Direct(granted) = admission::admit(grant, &entry.limits, subjects, now)?.into_granted()
-    else {
+    let admitted = admission::admit(grant, &entry.limits, subjects, now).await?;
+    let Granted::Direct(granted) = admitted.into_granted() else {
         return Err("the app is a direct one".into());
     };
     let source = Source { tokens: &entry.tokens, upstream: &site.upstreams[0], is_direct: true };
