@@ -65,6 +65,8 @@ mod relay_tokens;
 mod reload;
 /// Several brokers that share their state on a Redis, and what becomes of them without it.
 mod replicas;
+/// Results through the relay.
+mod results;
 /// Canaries: no secret is written down anywhere.
 mod secrets;
 /// The two stages of a stop.

@@ -11,6 +11,7 @@ mod forwarded;
 pub mod fuzzing;
 mod health;
 mod listener;
+mod listing;
 mod metadata;
 mod metrics;
 mod oauth;
@@ -152,7 +153,7 @@ impl Routes {
             }
             _ => {
                 request.extensions_mut().insert(peer);
-                if let Some(uri) = relay::straightened(request.uri()) {
+                if let Some(uri) = listing::straightened(request.uri()) {
                     *request.uri_mut() = uri;
                 }
                 let answered: Result<_, Infallible> = self.rest.clone().oneshot(request).await;

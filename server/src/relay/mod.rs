@@ -24,7 +24,12 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    metrics::Metrics, owner::Owner, results::Stream, submit::Ask, tasks::Page, wait::LONGEST as LONGEST_WAIT,
+    metrics::Metrics,
+    owner::Owner,
+    results::{Part, Stream},
+    submit::Ask,
+    tasks::Page,
+    wait::LONGEST as LONGEST_WAIT,
 };
 use self::{
     poller::Poller,

@@ -1,11 +1,14 @@
 //! Results: streamed through, from where the upstream said and nowhere else.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream as _, StreamExt, stream::BoxStream};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use url::{Host, Url};
-use valet_clock::ClockExt;
+use valet_clock::{ClockExt, SharedClock};
 
 use super::{Noted, Owner, Refused, Relay, Shown, handle::ResultKey};
 use crate::{
@@ -14,21 +17,32 @@ use crate::{
     token::{Failure, Kind},
 };
 
-/// How long the upstream may take to begin.
+/// How long the upstream may take to begin, and then for each piece.
 const LIMIT: Duration = Duration::from_secs(15);
+/// No result has more bytes: twelve hours of speech, with the time of each word, have some tens of millions.
+const LARGEST: u64 = 1 << 30;
 
 /// A result on its way through.
 pub struct Stream {
     /// 200, 206 or 416.
     pub status: u16,
-    /// `Content-Length`, `Content-Range`, `Accept-Ranges`, `ETag`, as they came.
+    /// `Content-Length`, `Content-Range`, `Accept-Ranges`, `ETag` and the like, as they came.
     pub headers: Vec<(&'static str, String)>,
-    /// The bytes.
-    pub body: BoxStream<'static, Result<Bytes, reqwest::Error>>,
+    /// The bytes, each as it is asked for: nothing is read ahead.
+    pub body: BoxStream<'static, io::Result<Bytes>>,
+}
+
+/// Which part of a result is wanted (RFC 9110 §14.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part<'r> {
+    /// `Range`. Of several ranges at once nothing is known here: the whole is as good an answer.
+    pub range: Option<&'r str>,
+    /// `If-Range`: the part of that very result, or else the whole of another.
+    pub if_range: Option<&'r str>,
 }
 
 impl Relay {
-    /// A result, or the `range` of it that is asked for. A handle is enough, unless the app's results are for
+    /// A result, or the `part` of it that is asked for. A handle is enough, unless the app's results are for
     /// those alone who show its owner's token.
     ///
     /// # Errors
@@ -37,7 +51,7 @@ impl Relay {
         &self,
         shown: Option<&Shown>,
         handle: &str,
-        range: Option<&str>,
+        part: Part<'_>,
         arrival: &Arrival,
         noted: &mut Noted,
     ) -> Result<Stream, Refused> {
@@ -67,8 +81,11 @@ impl Relay {
         let url = place(&key.url, private).ok_or(Refused::NoResult)?;
         let is_local = private && url.scheme() == "http";
         let mut request = self.http.for_result(is_local).get(url);
-        if let Some(range) = range {
+        if let Some(range) = part.range.filter(|range| !range.contains(',')) {
             request = request.header("range", range);
+            if let Some(validator) = part.if_range {
+                request = request.header("if-range", validator);
+            }
         }
         let unavailable = || Refused::from(Failure::of(Kind::Unavailable));
         let response = self.issue.clock.timeout(LIMIT, request.send()).await;
@@ -84,13 +101,34 @@ impl Relay {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some((name, value.to_owned()))
         };
-        let headers =
-            ["content-length", "content-range", "accept-ranges", "etag"].into_iter().filter_map(header);
-        let headers = headers.collect();
-        let body = response.bytes_stream();
-        debug_assert!(body.size_hint().0 == 0);
-        Ok(Stream { status, headers, body: body.boxed() })
+        if status == 416 {
+            // How long it is; the words about it are the store's own.
+            let headers = header("content-range").into_iter().collect();
+            return Ok(Stream { status, headers, body: stream::empty().boxed() });
+        }
+        let told =
+            ["content-length", "content-range", "content-encoding", "accept-ranges", "etag", "last-modified"];
+        let headers = told.into_iter().filter_map(header).collect();
+        Ok(Stream { status, headers, body: passed(response, self.issue.clock.clone()) })
     }
+}
+
+/// The bytes of a response, each piece within its time and all of them within bounds.
+fn passed(response: reqwest::Response, clock: SharedClock) -> BoxStream<'static, io::Result<Bytes>> {
+    stream::try_unfold((response, 0), move |(mut response, before)| {
+        let clock = clock.clone();
+        async move {
+            let piece = clock.timeout(LIMIT, response.chunk()).await;
+            let piece = piece.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+            let Some(piece) = piece else { return Ok(None) };
+            let passed = before + piece.len() as u64;
+            if passed > LARGEST {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            Ok(Some((piece, (response, passed))))
+        }
+    })
+    .boxed()
 }
 
 /// Where a result lies: by HTTPS even if the upstream says otherwise, but for this machine's own; and never at an
