@@ -37,6 +37,8 @@ mod fixtures;
 mod hostile_apps;
 /// What callers write that would like to be a line of its own.
 mod injection;
+/// Whose tasks and results: callers at random against a model.
+mod isolation;
 /// The keys that issuers publish.
 mod issuer_keys;
 /// Upstream keys: quarantine, probes, throttling, the next one.

@@ -71,7 +71,7 @@ impl Relay {
         if ended.is_some() {
             // It is looked at again if somebody asks for its results.
             task.settle_once();
-            self.records.keep(task, now);
+            self.records.keep(task.into(), now);
         } else {
             self.keep(task);
         }

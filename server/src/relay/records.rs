@@ -27,14 +27,13 @@ struct Kept {
 
 impl Records {
     /// Keeps a task, unless it is kept already; gives the one that is.
-    pub(super) fn keep(&self, task: Task, now: Duration) -> Arc<Task> {
+    pub(super) fn keep(&self, task: Arc<Task>, now: Duration) -> Arc<Task> {
         let mut kept = self.lock();
         kept.forget(now);
         let id = (task.key.account.clone(), task.key.id.clone());
         if let Some(known) = kept.by_id.get(&id) {
             return known.clone();
         }
-        let task = Arc::new(task);
         kept.by_id.insert(id, task.clone());
         kept.by_owner.entry(task.owner.clone()).or_default().push_back(task.clone());
         kept.oldest_first.push_back(task.clone());
@@ -81,10 +80,10 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn task(app: &str, id: &str, submitted: u64) -> Task {
+    fn task(app: &str, id: &str, submitted: u64) -> Arc<Task> {
         let owner = Owner { app: app.into(), subject: None };
         let key = TaskKey { account: "a".into(), id: id.into(), submitted };
-        Task::new(owner, key, format!("handle of {id}"), "beijing".into(), None, "PENDING")
+        Arc::new(Task::new(owner, key, format!("handle of {id}"), "beijing".into(), None, "PENDING"))
     }
 
     const fn at(seconds: u64) -> Duration {

@@ -9,6 +9,7 @@ use valet_clock::ClockExt;
 use super::{
     Asker, Document, Noted, Refused, Relay, Shown,
     handle::{ResultKey, TaskKey},
+    records::LIFE,
     task::Task,
     upstream::Call,
 };
@@ -129,16 +130,20 @@ impl Relay {
             return Some(known);
         }
         let upstream = asker.upstream(site).config().name.clone();
+        let is_over = Duration::from_secs(key.submitted) + LIFE <= now;
         let task = Task::new(asker.owner.clone(), key, handle.to_owned(), upstream, None, "PENDING");
+        if is_over {
+            // No record is kept of it, and the upstream may know it still: it counts the day from the task's end.
+            return Some(self.poller.follow(task.into(), self.issue.clock.now(), now));
+        }
         Some(self.keep(task))
     }
 
     /// Keeps a task, and follows it to its end.
     pub(super) fn keep(&self, task: Task) -> Arc<Task> {
         let (now, unix) = (self.issue.clock.now(), self.issue.clock.unix());
-        let task = self.records.keep(task, unix);
-        self.poller.follow(task.clone(), now, unix);
-        task
+        // The record may have forgotten one that is followed still.
+        self.records.keep(self.poller.follow(task.into(), now, unix), unix)
     }
 
     /// Has the upstream asked how far a task is, unless that is known well enough. What was known is told if

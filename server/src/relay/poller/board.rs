@@ -88,10 +88,10 @@ enum Queue {
 }
 
 impl Board {
-    /// Takes in a task of this `age`.
-    pub(super) fn add(&mut self, task: Arc<Task>, age: Duration, now: Instant) {
-        if self.numbers.contains_key(&task.key.id) {
-            return;
+    /// Takes in a task of this `age`, unless it is here already; gives the one that is.
+    pub(super) fn add(&mut self, task: Arc<Task>, age: Duration, now: Instant) -> Arc<Task> {
+        if let Some(place) = self.numbers.get(&task.key.id).and_then(|number| self.places.get(number)) {
+            return place.task.clone();
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -104,7 +104,7 @@ impl Board {
         let born = now.checked_sub(age).unwrap_or(now);
         let knows_nothing = task.known().document.is_none();
         let place = Place {
-            task,
+            task: task.clone(),
             app,
             born,
             unfinished: born,
@@ -116,7 +116,12 @@ impl Board {
         };
         self.places.insert(number, place);
         // Of one that was submitted before the broker started nobody knows how far it is.
-        if knows_nothing { self.queue(number, Queue::Ended, now) } else { self.later(number, now) }
+        if knows_nothing {
+            self.queue(number, Queue::Ended, now);
+        } else {
+            self.later(number, now);
+        }
+        task
     }
 
     /// Somebody asks how far a task is: it is looked at as soon as its turn comes. Tells whether that is next.

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::Notify;
 
 use self::board::Board;
-use super::{records::LIFE, task::Task};
+use super::task::Task;
 
 /// The pollers of all upstreams, by name.
 #[derive(Debug, Default)]
@@ -35,12 +35,10 @@ struct Line {
 }
 
 impl Poller {
-    /// Follows a task to its end.
-    pub(super) fn follow(&self, task: Arc<Task>, now: Instant, unix: Duration) {
+    /// Follows a task to its end. Gives the one that is followed: of two that are the same, the first.
+    pub(super) fn follow(&self, task: Arc<Task>, now: Instant, unix: Duration) -> Arc<Task> {
         let age = unix.saturating_sub(Duration::from_secs(task.key.submitted));
-        if age <= LIFE {
-            self.add(task, age, now);
-        }
+        self.add(task, age, now)
     }
 
     /// Has a task looked at once more that has ended: its results are asked for.
@@ -48,10 +46,11 @@ impl Poller {
         self.add(task.clone(), Duration::ZERO, now);
     }
 
-    fn add(&self, task: Arc<Task>, age: Duration, now: Instant) {
+    fn add(&self, task: Arc<Task>, age: Duration, now: Instant) -> Arc<Task> {
         let line = self.line(&task.upstream);
-        line.lock().add(task, age, now);
+        let followed = line.lock().add(task, age, now);
         line.changed.notify_one();
+        followed
     }
 
     /// Somebody asks how far a task is, and does not wait. Tells whether somebody will look right away.
