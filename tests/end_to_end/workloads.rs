@@ -30,9 +30,15 @@ fn every_configuration_on_the_page_is_one() {
     let environment: Environment = [("KEY", "sk-1")].into_iter().collect();
     let found = configurations();
     assert!(found.len() >= 5, "{}", found.len());
+    let state = tempfile::tempdir().unwrap();
     for text in found {
+        let relay = if text.contains("mode = \"relay\"") {
+            format!("relay.state = {:?}\n", state.path())
+        } else {
+            String::new()
+        };
         let whole = format!(
-            "public_url = \"https://valet.example.com\"\n[upstreams.u]\n\
+            "public_url = \"https://valet.example.com\"\n{relay}[upstreams.u]\n\
              base_url = \"https://dashscope.aliyuncs.com/api/v1\"\nkeys = [{{ env = \"KEY\" }}]\n{text}"
         );
         assert!(
