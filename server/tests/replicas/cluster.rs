@@ -1,0 +1,279 @@
+//! A sandbox in this process, a Redis and replicas beside it.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use reqwest::Client;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, JoinSet};
+use valet_clock::{Clock, ClockExt, SystemClock};
+use valet_sandbox::{Sandbox, SandboxHandle, Settings};
+use valet_server::secret::AppSecret;
+
+use crate::Tokens;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_valet-server");
+const KEY: &str = "sk-replicas";
+/// What should come about, but does not, fails after so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let end = SystemClock.now() + PATIENCE;
+    while !is_so().await {
+        assert!(SystemClock.now() < end, "it does not come about");
+        SystemClock.sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A process that can be stopped in every way.
+pub(crate) struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have been killed already; a paused one is killed all the same.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A redis-server.
+pub(crate) struct Redis {
+    process: Process,
+    port: u16,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let redis = Self { process: serve(port), port };
+        redis.serves().await;
+        redis
+    }
+
+    async fn serves(&self) {
+        until(async || redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().is_ok()).await;
+    }
+
+    pub(crate) fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.process = serve(self.port);
+    }
+
+    pub(crate) fn flush(&self) {
+        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let _: () = redis::cmd("FLUSHALL").query(&mut client.get_connection().unwrap()).unwrap();
+    }
+}
+
+fn serve(port: u16) -> Process {
+    let mut server = Command::new("redis-server");
+    server.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
+    let started = server.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    Process(started.expect("redis-server is installed"))
+}
+
+/// A broker.
+pub(crate) struct Replica {
+    process: Process,
+    address: SocketAddr,
+    metrics: SocketAddr,
+    log: PathBuf,
+}
+
+impl Replica {
+    async fn start(files: &TempDir, number: usize, config: &str) -> Self {
+        let file = |name: &str| files.path().join(format!("{number}-{name}"));
+        let (path, ready, log) = (file("valet.toml"), file("ready"), file("log"));
+        let audit = format!("[audit]\npath = {:?}\n", file("audit.jsonl"));
+        fs::write(&path, format!("{config}{audit}")).unwrap();
+        let mut server = Command::new(SERVER);
+        server.arg("serve").arg("--config").arg(&path).arg("--ready-file").arg(&ready).env("KEY", KEY);
+        server.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Process(server.stderr(File::create(&log).unwrap()).spawn().unwrap());
+        until(async || fs::read_to_string(&ready).is_ok_and(|line| line.ends_with('\n'))).await;
+        let ready: Value = serde_json::from_str(&fs::read_to_string(&ready).unwrap()).unwrap();
+        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
+        Self { process, address: address("listen"), metrics: address("metrics"), log }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+
+    pub(crate) fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+/// Everything together.
+pub(crate) struct Cluster {
+    pub(crate) sandbox: SandboxHandle,
+    pub(crate) redis: Redis,
+    pub(crate) replicas: Vec<Replica>,
+    secret: Arc<AppSecret>,
+    issued: Arc<AtomicUsize>,
+    http: Client,
+    _files: TempDir,
+}
+
+impl Cluster {
+    pub(crate) async fn start(replicas: usize) -> Self {
+        let sandbox = Sandbox::bind(Settings::default().with_key(KEY), Arc::new(SystemClock)).await.unwrap();
+        let (base_url, handle) = (sandbox.base_url(), sandbox.handle());
+        tokio::spawn(sandbox.run(std::future::pending()));
+        let (redis, files, secret) =
+            (Redis::start().await, tempfile::tempdir().unwrap(), AppSecret::generate());
+        let key = files.path().join("key");
+        fs::write(&key, "a key for tests alone, of 32 characters").unwrap();
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n\
+             [shared]\nurl = \"redis://127.0.0.1:{}\"\nkeys = [{{ id = \"1\", file = {key:?} }}]\n\
+             [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
+             [apps.acme]\nmode = \"direct\"\nsecrets = [\"{}\"]\nrate = {{ per_second = 1000000, burst = 1000000 }}\n",
+            redis.port,
+            secret.hash()
+        );
+        let mut started = Vec::new();
+        for number in 0..replicas {
+            started.push(Replica::start(&files, number, &config).await);
+        }
+        let (secret, issued) = (Arc::new(secret), Arc::default());
+        let http = Client::builder().no_proxy().build().unwrap();
+        let cluster = Self { sandbox: handle, redis, replicas: started, secret, issued, http, _files: files };
+        cluster.joined().await;
+        cluster
+    }
+
+    /// Waits until every replica that lives has the Redis.
+    pub(crate) async fn joined(&self) {
+        for replica in 0..self.replicas.len() {
+            until(async || self.metric(replica, "valet_shared_up").await == 1).await;
+        }
+    }
+
+    /// A token of one replica; `None` if it is gone, or refuses.
+    pub(crate) async fn ask(&self, replica: usize) -> Option<Arc<str>> {
+        self.asking(replica).await.unwrap()
+    }
+
+    /// The same in the background.
+    pub(crate) fn asking(&self, replica: usize) -> JoinHandle<Option<Arc<str>>> {
+        let (http, address, secret) =
+            (self.http.clone(), self.replicas[replica].address, self.secret.clone());
+        tokio::spawn(async move { ask(&http, address, &secret).await?.ok() })
+    }
+
+    /// Clients that ask for tokens until they are told to end, one after the other, in turn of all replicas; of the next
+    /// one, if one is gone.
+    pub(crate) fn jobs(&self, clients: usize) -> Jobs {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let addresses: Arc<[SocketAddr]> = self.replicas.iter().map(|replica| replica.address).collect();
+        let mut jobs = JoinSet::new();
+        for client in 0..clients {
+            let (http, secret, issued) = (self.http.clone(), self.secret.clone(), self.issued.clone());
+            let (addresses, is_over) = (addresses.clone(), is_over.clone());
+            jobs.spawn(async move {
+                let mut tokens = Tokens::new();
+                for number in 0.. {
+                    if is_over.load(Relaxed) {
+                        break;
+                    }
+                    let mut token = None;
+                    for place in 0..addresses.len() {
+                        let address = addresses[(client + number + place) % addresses.len()];
+                        token = ask(&http, address, &secret).await;
+                        if token.is_some() {
+                            break;
+                        }
+                    }
+                    tokens.insert(token.expect("some replica is there").expect("none refuses"));
+                    issued.fetch_add(1, Relaxed);
+                }
+                tokens
+            });
+        }
+        Jobs { jobs, is_over }
+    }
+
+    /// How many tokens the jobs have got.
+    pub(crate) fn issued(&self) -> usize {
+        self.issued.load(Relaxed)
+    }
+
+    /// A metric of a replica, named as on its page; 0 if it is not there.
+    pub(crate) async fn metric(&self, replica: usize, name: &str) -> u64 {
+        let page = self.get(&format!("http://{}/metrics", self.replicas[replica].metrics)).await;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
+    }
+
+    /// What a replica says of itself.
+    pub(crate) async fn ready(&self, replica: usize) -> String {
+        self.get(&format!("http://{}/readyz", self.replicas[replica].address)).await
+    }
+
+    async fn get(&self, url: &str) -> String {
+        self.http.get(url).send().await.unwrap().text().await.unwrap()
+    }
+}
+
+/// Clients at work.
+pub(crate) struct Jobs {
+    jobs: JoinSet<Tokens>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Jobs {
+    /// Ends them; the tokens that they got.
+    pub(crate) async fn ended(self) -> Tokens {
+        self.is_over.store(true, Relaxed);
+        self.jobs.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+/// A token, or what is said instead; `None` if there is no answer.
+async fn ask(http: &Client, address: SocketAddr, secret: &AppSecret) -> Option<Result<Arc<str>, String>> {
+    let request = http.post(format!("http://{address}/v1/tokens")).basic_auth("acme", Some(secret.expose()));
+    let text = request.send().await.ok()?.text().await.ok()?;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    Some(answer["token"].as_str().map(Arc::from).ok_or(text))
+}
