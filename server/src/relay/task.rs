@@ -16,6 +16,9 @@ use super::{Owner, Refused, handle::TaskKey};
 /// So long after it was asked about, somebody is thought to wait for it still.
 const ASKED: Duration = Duration::from_secs(15);
 
+/// How long after it was asked to be cancelled it is not again.
+const CANCELLED: Duration = Duration::from_secs(5);
+
 /// A task.
 #[derive(Debug)]
 pub(super) struct Task {
@@ -54,6 +57,7 @@ pub(super) struct Known {
     /// Why nobody could look, the last time.
     pub(super) trouble: Option<Refused>,
     asked: Option<Instant>,
+    cancelled: Option<Instant>,
 }
 
 impl Known {
@@ -78,7 +82,14 @@ impl Task {
         order: Option<Order>,
         status: &str,
     ) -> Self {
-        let known = Known { status: status.into(), document: None, at: None, trouble: None, asked: None };
+        let known = Known {
+            status: status.into(),
+            document: None,
+            at: None,
+            trouble: None,
+            asked: None,
+            cancelled: None,
+        };
         Self {
             owner,
             key,
@@ -153,6 +164,14 @@ impl Task {
     /// Somebody asks about it, and perhaps will again.
     pub(super) fn ask(&self, now: Instant) {
         self.lock().asked = Some(now);
+    }
+
+    /// Whether it may be asked to be cancelled; then it may not for a while.
+    pub(super) fn may_cancel(&self, now: Instant) -> bool {
+        let mut known = self.lock();
+        let is_soon = known.cancelled.is_some_and(|at| now.saturating_duration_since(at) < CANCELLED);
+        known.cancelled = if is_soon { known.cancelled } else { Some(now) };
+        !is_soon
     }
 
     /// Somebody waits for it, for as long as the watch is kept.

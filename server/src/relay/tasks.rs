@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
 use valet_clock::ClockExt;
@@ -67,16 +68,17 @@ impl Relay {
         let asker = self.admitted(&site, shown, arrival, noted)?;
         let task = self.task(&site, &asker, handle);
         // The upstream says the same of a task that never was.
-        let task = task.ok_or_else(|| Refused::Upstream {
-            status: 400,
-            code: "UnsupportedOperation".into(),
-            message: "Failed to cancel the task, please confirm if the task is in PENDING status.".into(),
-            retry_after: None,
-        })?;
+        let task = task.ok_or_else(not_pending)?;
         noted.task = Some(task.key.id.clone());
         let permit = asker.entry.policy.access()?;
-        // Cancels are of the same budget (*Manage asynchronous tasks*), and may come two at once.
-        asker.upstream(&site).take_query(2, self.issue.clock.now()).map_err(throttled)?;
+        let now = self.issue.clock.now();
+        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now())?;
+        // Neither does a task begin to wait again, nor is one asked to be cancelled again and again: cancels are of
+        // the same budget as everyone's queries (*Manage asynchronous tasks*).
+        if &*task.known().status != "PENDING" || !task.may_cancel(now) {
+            return Err(not_pending());
+        }
+        asker.upstream(&site).take_query(2, now).map_err(throttled)?;
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
         self.call(&site, asker.entry, permit, call).await?;
@@ -139,49 +141,62 @@ impl Relay {
         Some(self.keep(task))
     }
 
-    /// Keeps a task, and follows it to its end.
+    /// Keeps a task, and follows it to its end. If it is followed already, it is that one.
     pub(super) fn keep(&self, task: Task) -> Arc<Task> {
         let (now, unix) = (self.issue.clock.now(), self.issue.clock.unix());
         // The record may have forgotten one that is followed still.
         self.records.keep(self.poller.follow(task.into(), now, unix), unix)
     }
 
-    /// Has the upstream asked how far a task is, unless that is known well enough. What was known is told if
-    /// nobody can ask right now.
-    pub(super) async fn look(&self, site: &Site, asker: &Asker<'_>, task: &Arc<Task>) -> Result<(), Refused> {
-        let (clock, known) = (&self.issue.clock, task.known());
-        let now = clock.now();
+    /// Has the upstream asked how far tasks are, of those of which that is not known well enough, all at once. What was
+    /// known is told if nobody can ask right now.
+    pub(super) async fn look(
+        &self,
+        site: &Site,
+        asker: &Asker<'_>,
+        tasks: &[Arc<Task>],
+    ) -> Result<(), Refused> {
+        asker.entry.policy.access()?;
+        let mut looks: FuturesUnordered<_> =
+            tasks.iter().map(|task| self.look_at(site, asker, task)).collect();
+        // It counts as one wait, whether all end in time or not.
+        let all = async { while looks.next().await.is_some() {} };
+        let _ = self.issue.clock.timeout(LOOK, all).await;
+        Ok(())
+    }
+
+    async fn look_at(&self, site: &Site, asker: &Asker<'_>, task: &Arc<Task>) {
+        let looked = task.looked.notified();
+        tokio::pin!(looked);
+        // Before it is read what is known: a look that ends after that is told.
+        looked.as_mut().enable();
+        let (known, now) = (task.known(), self.issue.clock.now());
         let is_fresh = known.at.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
         let is_known = known.document.is_some();
         if is_known && (known.is_final() || is_fresh) {
-            return Ok(());
+            return;
         }
-        asker.entry.policy.access()?;
-        let looked = task.looked.notified();
-        tokio::pin!(looked);
-        looked.as_mut().enable();
-        if known.is_final() {
-            // It ended before the broker started: nobody follows it any more.
-            self.poller.follow_again(task, now);
-        }
+        self.poller.follow_again_if_ended(task, &known, now);
         let may_ask = asker.upstream(site).query_wait(now).is_zero();
-        if !(self.poller.hurry(task, now) && may_ask) && is_known {
-            return Ok(());
+        if self.poller.hurry(task, now) && may_ask || !is_known {
+            looked.await;
         }
-        // It counts as one wait, whether it ends in time or not.
-        let _ = clock.timeout(LOOK, looked).await;
-        let known = task.known();
-        if known.document.is_some() {
-            return Ok(());
-        }
-        Err(known.trouble.unwrap_or_else(|| throttled(asker.upstream(site).query_wait(clock.now()))))
+    }
+
+    /// Why nothing is known of a task.
+    pub(super) fn unlooked(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Refused {
+        let wait = asker.upstream(site).query_wait(self.issue.clock.now());
+        task.known().trouble.unwrap_or_else(|| throttled(wait))
     }
 
     /// What the upstream said of a task, with handles in place of what is the account's.
     pub(super) fn document(&self, site: &Site, task: &Task) -> Document {
         let now = self.issue.clock.unix();
-        let document = task.known().document.and_then(|document| serde_json::from_str(&document).ok());
-        let Some(mut document @ Value::Object(_)) = document else { return unknown(&task.handle) };
+        let known = task.known();
+        let document = known.document.and_then(|document| serde_json::from_str(&document).ok());
+        // Nobody has looked yet.
+        let bare = || json!({ "output": { "task_status": &*known.status } });
+        let mut document: Value = document.unwrap_or_else(bare);
         document["output"]["task_id"] = json!(task.handle);
         let owner = task.owner.bytes();
         seal_places(&mut document, &|place| {
@@ -205,6 +220,16 @@ pub(super) fn seal_places(document: &mut Value, seal: &impl Fn(&str) -> Option<S
         }
         Value::Array(items) => items.iter_mut().for_each(|item| seal_places(item, seal)),
         _ => {}
+    }
+}
+
+/// What the upstream says of a task that cannot be cancelled (*Manage asynchronous tasks*).
+fn not_pending() -> Refused {
+    Refused::Upstream {
+        status: 400,
+        code: "UnsupportedOperation".into(),
+        message: "Failed to cancel the task, please confirm if the task is in PENDING status.".into(),
+        retry_after: None,
     }
 }
 

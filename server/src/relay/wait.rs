@@ -108,17 +108,25 @@ impl Relay {
         }
         // Whoever was somebody when the wait began may be nobody now.
         let asker = self.asker(&site, shown)?;
-        let mut documents = Vec::with_capacity(tasks.len());
-        for (task, handle) in tasks.iter().zip(handles) {
-            let Some(task) = task else {
-                documents.push(super::tasks::unknown(handle));
-                continue;
-            };
-            if waited.is_none() && tasks.len() == 1 || task.known().document.is_none() {
-                self.look(&site, &asker, task).await?;
-            }
-            documents.push(self.document(&site, task));
+        let is_unknown = |task: &&Arc<Task>| task.known().document.is_none();
+        let due: Vec<_> =
+            tasks.iter().flatten().filter(|task| waited.is_none() || is_unknown(task)).cloned().collect();
+        let asker = if due.is_empty() {
+            asker
+        } else {
+            self.look(&site, &asker, &due).await?;
+            self.asker(&site, shown)?
+        };
+        if let [Some(task)] = &tasks[..]
+            && is_unknown(&task)
+        {
+            return Err(self.unlooked(&site, &asker, task));
         }
+        let tell = |(task, handle): (&Option<Arc<Task>>, &String)| match task {
+            Some(task) => self.document(&site, task),
+            None => super::tasks::unknown(handle),
+        };
+        let documents = tasks.iter().zip(handles).map(tell).collect();
         Ok(Told { documents, waited, retry_after })
     }
 
@@ -149,6 +157,9 @@ impl Relay {
         ];
         let seat = self.waiting.seat(who, &self.metrics);
         let _seat = seat.ok_or(Crowded)?;
+        for (task, known) in tasks.iter().zip(&statuses) {
+            self.poller.follow_again_if_ended(task, known, clock.now());
+        }
         let _watches: Vec<_> = tasks.iter().map(Task::watch).collect();
         tasks.iter().for_each(|task| self.poller.watch(task, clock.now()));
         let changed = async {

@@ -24,6 +24,10 @@ const WATCHED: PollSchedule = PollSchedule::new(Duration::from_secs(1), 0.8, Dur
 /// Looks at the others.
 const IDLE: PollSchedule = PollSchedule::new(Duration::from_secs(30), 3.0, Duration::from_secs(600));
 const BACK_OFF: BackOff = BackOff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// How long the lists are remembered to be as long as they were.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// One look in so many is at a task that nobody waits for, if one is due.
+const IDLE_TURN: u32 = 8;
 /// So many due looks are counted at the most.
 const COUNTED: usize = 10_000;
 /// The page that is always taken (*Manage asynchronous tasks*: the default of `page_size`).
@@ -47,12 +51,15 @@ pub(super) struct Board {
     idle: Fair,
     sweep: Option<Sweep>,
     listing: Listing,
-    lengths: Lengths,
+    /// How long the lists were, and when.
+    lengths: (Lengths, Option<Instant>),
     /// The tasks that were `RUNNING` on the list, by when they were made.
     running: BTreeSet<(u64, u64)>,
     forecast: Forecast,
     /// The last call was a look at one that no list tells of.
     was_unlisted: bool,
+    /// Counts looks at tasks of which none is known to have ended.
+    turn: u32,
     /// The largest page that the upstream has refused.
     refused_page: Option<u32>,
     next_number: u64,
@@ -102,7 +109,7 @@ impl Board {
         });
         self.numbers.insert(task.key.id.clone(), number);
         let born = now.checked_sub(age).unwrap_or(now);
-        let knows_nothing = task.known().document.is_none();
+        let known = task.known();
         let place = Place {
             task: task.clone(),
             app,
@@ -115,11 +122,13 @@ impl Board {
             failures: 0,
         };
         self.places.insert(number, place);
-        // Of one that was submitted before the broker started nobody knows how far it is.
-        if knows_nothing {
-            self.queue(number, Queue::Ended, now);
-        } else {
-            self.later(number, now);
+        match known.document {
+            // Its results are asked for.
+            None if known.is_final() => self.queue(number, Queue::Ended, now),
+            // Of one that was submitted before the broker started nobody knows how far it is. There may be many: the
+            // list tells of them all.
+            None => self.queue(number, Queue::Idle, now),
+            Some(_) => self.later(number, now),
         }
         task
     }
@@ -128,11 +137,9 @@ impl Board {
     pub(super) fn hurry(&mut self, id: &str, now: Instant) -> bool {
         let Some(&number) = self.numbers.get(id) else { return false };
         let Some(place) = self.places.get(&number) else { return false };
-        let knows_nothing = place.task.known().document.is_none();
         match place.queue {
             Queue::Flying => return true,
             Queue::Ended | Queue::Unlisted => {}
-            _ if knows_nothing => self.queue(number, Queue::Ended, now),
             _ if self.due(number).is_some_and(|due| due <= now) && place.queue == Queue::Watched => {}
             Queue::Watched | Queue::Idle => self.queue(number, Queue::Watched, now),
         }
@@ -170,16 +177,28 @@ impl Board {
         }
         let size = if self.refused_page.is_some_and(|refused| refused <= page) { SMALL_PAGE } else { page };
         if let Some(sweep) = &mut self.sweep {
-            return sweep.ask().map(|page| Step::List { stage: sweep.stage, page, size });
+            if let Some(page) = sweep.ask() {
+                return Some(Step::List { stage: sweep.stage, page, size });
+            }
+            let number = self.unlisted.take(now)?;
+            return self.look(number);
         }
         let due = self.watched.count_due(now, COUNTED);
         let due = due + self.idle.count_due(now, COUNTED);
         if page > 0 && self.listing.pays(now, due) {
-            let mut sweep = Sweep::new(now, due, self.lengths);
+            let (lengths, at) = self.lengths;
+            let is_fresh = at.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED);
+            let mut sweep = Sweep::new(now, due, if is_fresh { lengths } else { Lengths::default() });
             let first = sweep.ask()?;
             let stage = sweep.stage;
             self.sweep = Some(sweep);
             return Some(Step::List { stage, page: first, size });
+        }
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(IDLE_TURN)
+            && let Some(number) = self.idle.take(now)
+        {
+            return self.look(number);
         }
         while let Some(number) = self.watched.take(now) {
             if self.places.get(&number).is_some_and(|place| place.task.is_watched(now)) {
@@ -217,13 +236,9 @@ impl Board {
         }
     }
 
-    /// A page of the list has come; `None` if it has not. Tells who, in the upstream's words, has which status.
-    pub(super) fn listed(&mut self, now: Instant, page: Option<&Page>) -> Vec<(Arc<Task>, String)> {
+    /// A page of the list has come. Tells who, in the upstream's words, has which status.
+    pub(super) fn listed(&mut self, now: Instant, page: &Page) -> Vec<(Arc<Task>, String)> {
         let Some(mut sweep) = self.sweep.take() else { return Vec::new() };
-        let Some(page) = page else {
-            self.listing.disappoints(now);
-            return Vec::new();
-        };
         let stage = sweep.stage;
         let mut told = Vec::new();
         for listed in page.data.iter().filter(|listed| !is_final(&listed.status)) {
@@ -254,7 +269,7 @@ impl Board {
             }
         }
         let progress = sweep.note(page);
-        self.lengths = sweep.lengths;
+        self.lengths = (sweep.lengths, Some(now));
         match progress {
             Progress::GoesOn => self.sweep = Some(sweep),
             // Its length is remembered: it is not asked for again before it is worth it.
@@ -272,12 +287,24 @@ impl Board {
         told
     }
 
-    /// The upstream refused so large a page.
-    pub(super) fn page_refused(&mut self, size: u32) {
+    /// The upstream refused a page of this size: a smaller one is asked for, or none for a while.
+    pub(super) fn page_refused(&mut self, size: u32, now: Instant) {
+        self.sweep = None;
         if size > SMALL_PAGE {
             self.refused_page = Some(size);
+        } else {
+            self.listing.disappoints(now);
         }
-        self.sweep = None;
+    }
+
+    /// A page did not come. It is asked for again, unless that has failed before: what was read so far is not thrown
+    /// away for one page.
+    pub(super) fn page_failed(&mut self, now: Instant, is_throttled: bool) {
+        let Some(sweep) = &mut self.sweep else { return };
+        if !sweep.ask_again(is_throttled) {
+            self.sweep = None;
+            self.listing.disappoints(now);
+        }
     }
 
     /// How many tasks have not ended.

@@ -9,11 +9,11 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{
-    Line,
+    Line, Service,
     board::{Looked, Step},
     sweep::{Page, Stage},
 };
@@ -21,6 +21,7 @@ use crate::{
     relay::{
         Refused, Relay,
         metrics::{OfUpstream, Poll},
+        records::LIFE,
         task::{Task, is_final, status},
         upstream::Call,
     },
@@ -45,12 +46,12 @@ impl Relay {
     /// Follows all tasks, for as long as it is polled.
     pub async fn follow(self: Arc<Self>) {
         let mut drivers = JoinSet::new();
-        let mut driven = Vec::<Arc<str>>::new();
+        let mut driven = Vec::<Service>::new();
         loop {
             let lines: Vec<Arc<Line>> = self.poller.lock().values().cloned().collect();
             for line in lines {
-                if !driven.contains(&line.upstream) {
-                    driven.push(line.upstream.clone());
+                if !driven.contains(&line.service) {
+                    driven.push(line.service.clone());
                     drivers.spawn(drive(self.clone(), line));
                 }
             }
@@ -71,7 +72,7 @@ async fn drive(relay: Arc<Relay>, line: Arc<Line>) {
     loop {
         let now = clock.now();
         let site = relay.issue.site.load_full();
-        let place = site.upstreams.iter().position(|upstream| upstream.config().name == line.upstream);
+        let place = line.service.place(&site);
         let next = line.lock().next_time(now).filter(|_| calls.len() < AT_ONCE);
         let at = match (place, next) {
             (Some(place), Some(next)) if next <= now => {
@@ -126,13 +127,11 @@ impl Relay {
         let (source, upstream_use) = upstream.upkeep(place);
         let call = Call { method: &Method::GET, path, body: None };
         let asked = self.send(source, upstream_use, call).await;
-        let refused = match &asked {
-            Err(Refused::Upstream { status: 429, retry_after, .. }) => {
-                Some(retry_after.map(Duration::from_secs))
-            }
-            _ => None,
-        };
-        upstream.query_answered(refused, self.issue.clock.now());
+        let (refused, now) = (throttled(&asked), self.issue.clock.now());
+        // Of what never reached it nothing is learnt.
+        if matches!(asked, Ok(_) | Err(Refused::Upstream { .. })) {
+            upstream.query_answered(refused, now);
+        }
         let poll = Poll {
             upstream: upstream.config().name.to_string(),
             call: if path.contains('?') { "list" } else { "look" },
@@ -157,16 +156,20 @@ impl Relay {
                 self.listed(line, stage, size, outcome);
             }
         }
-        let upstream = OfUpstream { upstream: line.upstream.to_string() };
+        let upstream = OfUpstream { upstream: line.service.upstream.to_string() };
         let tasks = i64::try_from(line.lock().len()).unwrap_or(i64::MAX);
         self.metrics.tasks.get_or_create(&upstream).set(tasks);
     }
 
     fn looked(&self, task: &Arc<Task>, sent: Instant, outcome: Result<Value, Refused>) -> Looked {
         let now = self.issue.clock.now();
+        let age = self.issue.clock.unix().saturating_sub(Duration::from_secs(task.key.submitted));
+        // The upstream has forgotten it by now, whatever it says.
+        let is_over =
+            age > LIFE + SETTLING && !outcome.as_ref().is_ok_and(|document| is_final(status(document)));
+        let outcome = if is_over { Ok(json!({ "output": { "task_status": "UNKNOWN" } })) } else { outcome };
         match outcome {
             Ok(document) => {
-                let age = self.issue.clock.unix().saturating_sub(Duration::from_secs(task.key.submitted));
                 if status(&document) == "UNKNOWN" && age < SETTLING {
                     return Looked::Failed { retry_after: None };
                 }
@@ -193,20 +196,32 @@ impl Relay {
 
     fn listed(&self, line: &Line, stage: Stage, size: u32, outcome: Result<Value, Refused>) {
         let now = self.issue.clock.now();
+        let is_throttled = throttled(&outcome).is_some();
         let page = match outcome {
             Ok(page) => serde_json::from_value::<Page>(page).ok(),
-            Err(Refused::Upstream { status: 400, .. }) => {
-                line.lock().page_refused(size);
-                return;
-            }
+            Err(Refused::Upstream { status: 400, .. }) => return line.lock().page_refused(size, now),
             Err(_) => None,
         };
-        if page.is_none() {
-            tracing::debug!(upstream = &*line.upstream, status = stage.status(), "the list cannot be used");
-        }
-        let told = line.lock().listed(now, page.as_ref());
+        let Some(page) = page else {
+            tracing::debug!(
+                upstream = &*line.service.upstream,
+                status = stage.status(),
+                "a page of the list failed"
+            );
+            return line.lock().page_failed(now, is_throttled);
+        };
+        let told = line.lock().listed(now, &page);
         for (task, status) in told {
             task.listed(&status, now);
         }
+    }
+}
+
+/// Whether the upstream refused a query for their number, and for how long, if it says.
+#[expect(clippy::option_option, reason = "a refusal may say nothing of when it ends")]
+fn throttled<T>(asked: &Result<T, Refused>) -> Option<Option<Duration>> {
+    match asked {
+        Err(Refused::Upstream { status: 429, retry_after, .. }) => Some(retry_after.map(Duration::from_secs)),
+        _ => None,
     }
 }

@@ -11,6 +11,8 @@ use valet_pacing::Listing;
 
 /// A list of more pages than these is not read.
 const MOST_PAGES: u32 = 2000;
+/// So many pages of a pass may fail.
+const MOST_FAILURES: u32 = 3;
 /// Fewer tasks than these are in some order by chance.
 const FEW: usize = 8;
 
@@ -69,6 +71,7 @@ pub(super) struct Sweep {
     next: u32,
     is_asking: bool,
     is_first: bool,
+    failures: u32,
 }
 
 /// How a sweep stands.
@@ -94,7 +97,16 @@ impl Sweep {
             next: lengths[0].max(1),
             is_asking: false,
             is_first: true,
+            failures: 0,
         }
+    }
+
+    /// The page that was asked for has not come: it is to be asked for again. Tells whether that has sense.
+    pub(super) fn ask_again(&mut self, is_throttled: bool) -> bool {
+        self.is_asking = false;
+        // Who is throttled pauses anyway.
+        self.failures += u32::from(!is_throttled);
+        self.failures <= MOST_FAILURES
     }
 
     /// The next page to ask for, unless one is asked for already.

@@ -80,7 +80,7 @@ impl World {
                 Some(Step::List { stage, page, size }) => {
                     (outcome.calls, outcome.lists) = (outcome.calls + 1, outcome.lists + 1);
                     let page = self.list(&tasks, at, stage, page, size);
-                    board.listed(now, Some(&page));
+                    board.listed(now, &page);
                 }
             }
         }
@@ -202,6 +202,79 @@ fn a_page_that_is_refused_is_asked_for_smaller() {
     }
     let later = now + seconds(10);
     let Some(Step::List { size: 100, .. }) = board.next(later, 100) else { panic!("a list pays") };
-    board.page_refused(100);
+    board.page_refused(100, later);
     let Some(Step::List { size: SMALL_PAGE, .. }) = board.next(later, 100) else { panic!("a smaller one") };
+    // If that is refused too, there is no list: tasks are looked at one by one.
+    board.page_refused(SMALL_PAGE, later);
+    let looked: Vec<_> = (0..20).filter_map(|_| board.next(later, 100)).collect();
+    assert!(looked.len() == 20 && looked.iter().all(|step| matches!(step, Step::Look { .. })), "{looked:?}");
+}
+
+#[test]
+fn tasks_of_before_a_start_keep_nobody_waiting() {
+    let (now, mut board) = (Instant::now(), Board::default());
+    let world = World {
+        tasks: 0,
+        span: seconds(600),
+        rate: 19,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: false,
+    };
+    let restored: Vec<_> = (0..5000).map(|number| world.task(number)).collect();
+    for modelled in &restored {
+        let Task { owner, key, .. } = &*modelled.task;
+        let task = Task::new(owner.clone(), key.clone(), String::new(), "beijing".into(), None, "PENDING");
+        board.add(Arc::new(task), seconds(60), now);
+    }
+    let new = World { is_watched: true, ..world }.task(9999);
+    board.add(new.task.clone(), Duration::ZERO, now);
+    let (mut at, mut looked_at) = (now, None);
+    for call in 0..300 {
+        at += seconds(1) / world.rate;
+        match board.next(at, world.page) {
+            Some(Step::Look { task, number }) => {
+                if Arc::ptr_eq(&task, &new.task) {
+                    looked_at = Some(call);
+                    break;
+                }
+                board.looked(at, number, Looked::Unfinished { sent: at });
+            }
+            Some(Step::List { stage, page, size }) => {
+                let page = world.list(&restored, at - now, stage, page, size);
+                board.listed(at, &page);
+            }
+            None => {}
+        }
+    }
+    assert!(looked_at.is_some(), "a pass over the list, and then whoever waits");
+}
+
+#[test]
+fn a_page_that_fails_is_asked_for_again_and_the_pass_goes_on() {
+    let (now, mut board) = (Instant::now(), Board::default());
+    let world = World {
+        tasks: 300,
+        span: seconds(60),
+        rate: 20,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: true,
+    };
+    let tasks: Vec<_> = (0..300).map(|number| world.task(number)).collect();
+    for modelled in &tasks {
+        board.add(modelled.task.clone(), Duration::ZERO, now);
+    }
+    let later = now + seconds(10);
+    for _ in 0..10 {
+        let Some(Step::List { page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
+        board.page_failed(later, true);
+    }
+    for _ in 0..3 {
+        let Some(Step::List { page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
+        board.page_failed(later, false);
+    }
+    let Some(Step::List { .. }) = board.next(later, 100) else { panic!("once more") };
+    board.page_failed(later, false);
+    let Some(Step::Look { .. }) = board.next(later, 100) else { panic!("the list is of no use now") };
 }
