@@ -122,12 +122,13 @@ async fn the_queries_of_an_account_are_a_limit_that_is_named_with_the_exact_wait
     let app = UNHURRIED.into();
     let stage = Stage::with(StackSettings { app, upstream, relay, ..StackSettings::default() }).await;
     let secret = stage.stack.secret.expose();
-    let task = answered(submit(&stage, secret, "https://files.example.com/a.wav")).await.json();
-    let cancel = format!("/api/v1/tasks/{}/cancel", task["output"]["task_id"].as_str().unwrap());
     // Each cancel is a query of the account's, whatever comes of it.
-    let mut answers = 0..10;
+    let mut tasks = 0..10;
     let limited = loop {
-        answers.next().expect("the limit is reached");
+        let number = tasks.next().expect("the limit is reached");
+        let url = format!("https://files.example.com/{number}.wav");
+        let task = answered(submit(&stage, secret, &url)).await.json();
+        let cancel = format!("/api/v1/tasks/{}/cancel", task["output"]["task_id"].as_str().unwrap());
         let answer = answered(stage.request(Method::POST, &cancel).bearer_auth(secret)).await;
         if answer.status == 429 {
             break answer;

@@ -72,7 +72,6 @@ impl Relay {
         noted.task = Some(task.key.id.clone());
         let permit = asker.entry.policy.access()?;
         let now = self.issue.clock.now();
-        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now()).await?;
         // Neither does a task begin to wait again, nor is one asked to be cancelled again and again: cancels are of
         // the same budget as everyone's queries (*Manage asynchronous tasks*).
         if &*task.known().status != "PENDING" || !task.may_cancel(now) {
