@@ -20,6 +20,7 @@ mod server;
 mod steady;
 mod target;
 mod upstream_outage;
+mod waiting;
 mod warm_refresh;
 
 use std::process::ExitCode;
@@ -77,6 +78,13 @@ enum Command {
     /// core 0; takes about fifty minutes, half of them the SDK's with thousands of tasks, and installs the SDK
     /// by pip if it is not there.
     Client(clients::Options),
+    /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0; an
+    /// upstream, the clients and a direct client on core 1, then a bare handler that waits on core 0; takes twenty
+    /// minutes, or a little more than --seconds says.
+    WaitingClients(waiting::Options),
+    /// A bare handler that waits for ever; prints its address.
+    #[command(hide = true)]
+    BareWait,
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
     Bare,
@@ -119,6 +127,8 @@ fn run(command: Command) -> Outcome<()> {
         Command::DirectClients(options) => measure(direct_clients::run(&options)),
         Command::Client(options) => on_load_core(clients::run(&options)),
         Command::Transcribe => clients::work(),
+        Command::WaitingClients(options) => measure(waiting::run(&options)),
+        Command::BareWait => alone(waiting::serve_bare_wait(printer::address)),
         Command::Bare => server::serve_bare(job()?, printer::address),
         Command::Generate => printer::report(&generator::run(&job()?)?),
         Command::DirectClient => printer::report(&alone(direct_clients::transcribe(job()?))?),

@@ -49,11 +49,16 @@ impl Broker {
 
     /// Starts it with settings at the `top` of its configuration besides.
     pub(crate) async fn start_with(upstream: &Upstream, top: &str) -> Outcome<Self> {
+        Self::start_of(|files| config_of(top, upstream.base_url(), &files.join("audit.jsonl"))).await
+    }
+
+    /// Starts it by the configuration that is made of the folder of its files.
+    pub(crate) async fn start_of(configuration: impl FnOnce(&Path) -> String) -> Outcome<Self> {
         let binary = binary()?;
         // Beside the binary there is a disk; the folder for temporary files is memory on many systems.
         let files = TempDir::new_in(binary.parent().ok_or("the binary lies nowhere")?)?;
         let (config, ready) = (files.path().join("valet.toml"), files.path().join("ready.json"));
-        fs::write(&config, config_of(top, upstream.base_url(), &files.path().join("audit.jsonl")))?;
+        fs::write(&config, configuration(files.path()))?;
         let mut command = Command::new(&binary);
         command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
         command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "error");

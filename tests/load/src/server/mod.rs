@@ -3,6 +3,7 @@
 mod bare;
 mod broker;
 mod peer;
+mod relay;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
     broker::{Broker, build as build_broker, config_of, environment, line_count},
     peer::Peer,
+    relay::{Direct, Relay},
     upstream::Upstream,
 };
 
