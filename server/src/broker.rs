@@ -226,7 +226,12 @@ impl Broker {
         relay.stop_waiting();
         // Once the listeners have ended, every connection that was accepted is among the tracked.
         while tasks.join_next().await.is_some() {}
+        let draining = self.clock.now();
         let drained = shutdown.drain(&connections, bounds.drain_time, &self.clock).await;
+        let left = bounds.drain_time.saturating_sub(self.clock.now().saturating_duration_since(draining));
+        if !shutdown.finish(relay.submits_ended(), left, &self.clock).await {
+            tracing::error!("submits are cut off: what becomes of them at the upstream nobody will know");
+        }
         drop(upkeep);
         if self.clock.timeout(AUDIT_TIME, relay.flush()).await.is_err() {
             tracing::error!("the ledger of tasks could not be written to its end");

@@ -1,7 +1,13 @@
 //! The keys that Valet makes for itself: they sign relay tokens and seal handles. They lie in one file, so that
 //! every process that has it accepts what any other has given out.
 
-use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    os::unix::fs::{MetadataExt, fchown},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -173,6 +179,11 @@ impl Keyring {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         io::Write::write_all(&mut file, self.text().expose_secret().as_bytes())?;
         file.as_file().sync_all()?;
+        // By root for the broker, whose file it is to be.
+        let (of_file, of_folder) = (file.as_file().metadata()?, folder.metadata()?);
+        if of_file.uid() == 0 && of_folder.uid() != 0 {
+            fchown(file.as_file(), Some(of_folder.uid()), Some(of_folder.gid()))?;
+        }
         file.persist(folder.join(FILE))?;
         Ok(())
     }
@@ -283,6 +294,16 @@ mod tests {
         let third = second.rotated(at(74));
         assert_eq!(ids(&third)[0], new);
         assert_eq!(third.generations().count(), 2);
+    }
+
+    #[test]
+    fn a_file_of_keys_is_the_folders_owners_whoever_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        // Only root can give a folder away; to anyone else it is their own already.
+        let _given = std::os::unix::fs::chown(folder.path(), Some(4711), Some(4712));
+        Keyring::of_folder(folder.path(), at(0)).unwrap();
+        let owner = |path: &Path| path.metadata().map(|file| (file.uid(), file.gid())).unwrap();
+        assert_eq!(owner(&folder.path().join(FILE)), owner(folder.path()));
     }
 
     #[test]

@@ -91,6 +91,17 @@ impl Shutdown {
         }
     }
 
+    /// Waits for `work` that no connection waits for any more: until `limit` has passed or the second stage has begun.
+    /// Tells whether it has ended.
+    pub async fn finish(&self, work: impl Future<Output = ()>, limit: Duration, clock: &SharedClock) -> bool {
+        tokio::select! {
+            biased;
+            () = work => true,
+            () = self.hard.cancelled() => false,
+            () = clock.sleep(limit) => false,
+        }
+    }
+
     /// Advances on every SIGTERM and SIGINT.
     ///
     /// # Errors

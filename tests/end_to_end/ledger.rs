@@ -2,11 +2,13 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use valet_demo::APP;
 use valet_sandbox::{Fault, Operation};
 
 use crate::{
     harness::{Answer, SECOND, answered, promptly},
     relayed::{Relayed, code, status},
+    reload::reload,
 };
 
 /// An hour of recordings a day, of which each is taken to have twenty minutes at most.
@@ -202,4 +204,105 @@ async fn a_service_that_takes_no_submit_has_refused_it() {
     }
     handle(&submit(&relayed, &bearer, &["market.wav"]).await);
     relayed.stage.stop().await;
+}
+
+/// The lines of the ledger.
+fn lines(state: &std::path::Path) -> Vec<Value> {
+    let files = std::fs::read_dir(state.join("tasks")).unwrap();
+    let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    texts.flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
+#[tokio::test]
+async fn what_nobody_knows_the_outcome_of_is_written_down_and_stays_set_aside() {
+    let mut relayed = Relayed::with(HOUR, "").await;
+    let bearer = relayed.token(None).await;
+    for _ in 0..3 {
+        relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).lose_answer());
+        let lost = submit(&relayed, &bearer, &["market.wav"]).await;
+        assert_eq!(code(&lost), (409, "SubmitOutcomeUnknown".into()));
+        relayed.stage.clock.advance(SECOND);
+    }
+    relayed.stage.stack.restart_broker(true).await.unwrap();
+    let (refused, message, _) = limit(&submit(&relayed, &bearer, &["market.wav"]).await);
+    assert_eq!((refused, message.contains("audio_seconds_per_day")), (429, true), "{message}");
+    let lost = lines(relayed.state.path());
+    assert_eq!(lost.len(), 3);
+    assert!(lost.iter().all(|line| line["kind"] == "unknown" && line["reserved"] == 1200), "{lost:?}");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_vanished_counts_against_the_quota_and_is_not_said_to_be_billed() {
+    let mut relayed = Relayed::with(HOUR, "").await;
+    let vanished = r#"{"output":{"task_status":"UNKNOWN"}}"#;
+    let fault = Fault::on(Operation::Query).replace(200, "application/json", vanished).always();
+    relayed.stage.stack.sandbox.script(fault);
+    let bearer = relayed.token(None).await;
+    handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3", "market.wav"]).await);
+    for _ in 0..400 {
+        relayed.stage.page("/healthz").await;
+        relayed.stage.clock.advance(SECOND / 2);
+    }
+    for _ in 0..2 {
+        let bearer = relayed.token(None).await;
+        assert_eq!(submit(&relayed, &bearer, &["market.wav"]).await.status, 429);
+        relayed.stage.stack.restart_broker(true).await.unwrap();
+    }
+    let lines = lines(relayed.state.path());
+    let end = lines.iter().find(|line| line["kind"] == "ended").unwrap();
+    assert_eq!((&end["status"], &end["seconds"]), (&json!("UNKNOWN"), &json!(0)));
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_that_was_away_owes_nothing_of_before_and_is_given_nothing_back() {
+    let relayed = Relayed::with(HOUR, "").await;
+    let stage = &relayed.stage;
+    stage.stack.sandbox.set_task_time(SECOND * 5, SECOND * 5);
+    let bearer = relayed.token(None).await;
+    handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3"]).await);
+    let app = format!("[apps.{APP}]");
+    let config = &stage.stack.config;
+    assert!(config.contains(&app));
+    reload(stage, &config.replace(&app, "[apps.another]")).await;
+    reload(stage, config).await;
+    stage.stack.sandbox.set_task_time(SECOND * 500, SECOND);
+    let bearer = relayed.token(None).await;
+    handle(&submit(&relayed, &bearer, &["market.wav", "train.mp3", "market.wav"]).await);
+    // The first ends.
+    for _ in 0..160 {
+        stage.page("/healthz").await;
+        stage.clock.advance(SECOND / 2);
+    }
+    assert_eq!(lines(relayed.state.path()).iter().filter(|line| line["kind"] == "ended").count(), 1);
+    let bearer = relayed.token(None).await;
+    assert_eq!(submit(&relayed, &bearer, &["market.wav"]).await.status, 429);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_submit_whose_caller_has_hung_up() {
+    let relayed = Relayed::new().await;
+    let bearer = relayed.token(None).await;
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).delay(SECOND * 5));
+    let request = relayed.request(Method::POST, "/services/audio/asr/transcription", &bearer);
+    let request = request.header("x-dashscope-async", "enable");
+    let body = relayed.submission(&[&relayed.recordings.url("market.wav")]);
+    let hanging = tokio::spawn(answered(request.json(&body)));
+    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 1)).await;
+    relayed.stage.upstream_asleep().await;
+    hanging.abort();
+    let Relayed { stage, state, recordings: _recordings } = relayed;
+    let clock = stage.clock.clone();
+    stage.stack.shut_down();
+    let stopping = tokio::spawn(stage.stop());
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stopping.is_finished());
+    clock.advance(SECOND * 5);
+    stopping.await.unwrap();
+    let lines = lines(state.path());
+    assert!(lines.iter().any(|line| line["kind"] == "submitted"), "{lines:?}");
 }

@@ -15,7 +15,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-pub use self::gate::Gate;
+pub use self::gate::{Gate, network};
 use self::{
     audio::Audio,
     limit::{Day, Drawn, Rate},
@@ -154,7 +154,7 @@ pub struct Allowance<'a> {
     /// What they may use.
     pub quotas: &'a Quotas,
     /// What the app has used.
-    pub limits: &'a Limits,
+    pub limits: &'a Arc<Limits>,
     /// What subjects have used.
     pub subjects: &'a Subjects,
 }
@@ -176,7 +176,7 @@ impl Allowance<'_> {
     ///
     /// # Errors
     /// The quota that is used up.
-    pub async fn reserve(&self, seconds: u64, now: Now) -> Result<(), Stopped> {
+    pub async fn reserve(&self, seconds: u64, now: Now) -> Result<Reservation, Stopped> {
         let (quotas, unix) = (self.quotas, now.unix);
         let subject = self.of_subject(now);
         if let Some(subject) = &subject {
@@ -194,26 +194,26 @@ impl Allowance<'_> {
             taken("audio_seconds_per_day", self.limits.audio.reserve(unix, seconds, most))
         };
         let reserved = of_app.await;
-        if let (Err(_), Some(subject)) = (&reserved, subject) {
+        if let (Err(_), Some(subject)) = (&reserved, &subject) {
             subject.audio.settle(unix, seconds, 0);
         }
-        reserved
-    }
-
-    /// Has the seconds that a task used in place of those set aside when it was `submitted`.
-    pub fn settle(&self, submitted: Duration, reserved: u64, used: u64, now: Now) {
-        self.limits.audio.settle(submitted, reserved, used);
-        if let Some(subject) = self.of_subject(now) {
-            subject.audio.settle(submitted, reserved, used);
-        }
+        reserved?;
+        Ok(Reservation {
+            of: subject.into_iter().chain([self.limits.clone()]).collect(),
+            seconds,
+            submitted: unix,
+        })
     }
 
     /// Counts a task that was `submitted` before this process began, with what it used or has set aside.
-    pub fn know(&self, submitted: Duration, seconds: u64, now: Now) {
-        for limits in [self.of_subject(now).as_deref(), Some(self.limits)].into_iter().flatten() {
+    #[must_use]
+    pub fn know(&self, submitted: Duration, seconds: u64, now: Now) -> Reservation {
+        let of: Vec<_> = self.of_subject(now).into_iter().chain([self.limits.clone()]).collect();
+        for limits in &of {
             limits.tasks.know(submitted);
             limits.audio.settle(submitted, 0, seconds);
         }
+        Reservation { of, seconds, submitted }
     }
 
     /// What this replica may reserve of so many seconds: a task may take hours, in which what it will use is known
@@ -227,6 +227,40 @@ impl Allowance<'_> {
     fn of_subject(&self, now: Now) -> Option<Arc<Limits>> {
         let subject = self.subject.filter(|_| self.quotas.limit_subjects())?;
         Some(self.subjects.of(self.app, subject, now.instant))
+    }
+}
+
+/// Seconds of audio that are set aside for a task, and of whose: what becomes of the configuration meanwhile, they are
+/// given back to those they were taken of.
+#[derive(Debug)]
+pub struct Reservation {
+    of: Vec<Arc<Limits>>,
+    seconds: u64,
+    submitted: Duration,
+}
+
+impl Reservation {
+    /// Seconds that were set aside at the time of a submit, of an app that there is not any more.
+    #[must_use]
+    pub fn of_nobody(submitted: Duration, seconds: u64) -> Self {
+        Self { of: Vec::new(), seconds, submitted }
+    }
+
+    /// When that was, in Unix time.
+    #[must_use]
+    pub fn submitted(&self) -> Duration {
+        self.submitted
+    }
+
+    /// How many seconds are set aside.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// Has the seconds that were `used` in place of those set aside. Once: nothing is set aside after that.
+    pub fn settle(&self, used: u64) {
+        self.of.iter().for_each(|limits| limits.audio.settle(self.submitted, self.seconds, used));
     }
 }
 

@@ -42,14 +42,14 @@ impl Keys {
             return Err((INVALID, "there is no [relay] in the configuration, so there are no keys".into()));
         };
         let now = SystemClock.unix();
-        let keys = Keyring::of_folder(&relay.state, now).map_err(failed)?;
+        let file = relay.state.join(FILE);
         if !rotates {
-            show(&keys, now)?;
-            return Ok(());
+            let keys = Keyring::read(&relay.state);
+            return show(&keys.map_err(|error| failed(format!("{}: {error}", file.display())))?, now);
         }
+        let keys = Keyring::of_folder(&relay.state, now).map_err(failed)?;
         let rotated = keys.rotated(now);
         rotated.write(&relay.state).map_err(failed)?;
-        let file = relay.state.join(FILE);
         eprintln!("{} has a new key, which is used in {} seconds", file.display(), NOTICE.as_secs());
         show(&rotated, now)
     }

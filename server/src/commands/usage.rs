@@ -122,6 +122,7 @@ fn numbers(row: &Row, price: &Price) -> serde_json::Value {
         "tasks": row.submitted,
         "open": row.submitted.saturating_sub(row.ended),
         "failed": row.failed,
+        "unknown": row.unknown,
         "recordings": row.urls,
         "seconds": row.seconds,
         "cost": cost(row, price),
@@ -133,6 +134,7 @@ fn total(usage: &Usage) -> Row {
         submitted: sum.submitted + row.submitted,
         ended: sum.ended + row.ended,
         failed: sum.failed + row.failed,
+        unknown: sum.unknown + row.unknown,
         urls: sum.urls + row.urls,
         seconds: sum.seconds + row.seconds,
     })
@@ -145,11 +147,11 @@ fn cost(row: &Row, price: &Price) -> f64 {
 /// A table whose columns are as wide as what is in them: names to the left, numbers to the right.
 fn table(usage: &Usage, (from, to): (Date, Date), by: By, price: &Price) {
     let names = by.columns();
-    let heads = ["tasks", "open", "failed", "recordings", "seconds", &price.currency];
+    let heads = ["tasks", "open", "failed", "unknown", "recordings", "seconds", &price.currency];
     let cells = |row: &Row| {
         let open = row.submitted.saturating_sub(row.ended);
-        let counts = [row.submitted, open, row.failed, row.urls, row.seconds].map(|count| count.to_string());
-        counts.into_iter().chain([format!("{:.2}", cost(row, price))])
+        let counts = [row.submitted, open, row.failed, row.unknown, row.urls, row.seconds];
+        counts.map(|count| count.to_string()).into_iter().chain([format!("{:.2}", cost(row, price))])
     };
     let mut lines = vec![names.iter().chain(&heads).map(ToString::to_string).collect::<Vec<_>>()];
     for (group, row) in &usage.rows {

@@ -18,6 +18,8 @@ pub enum Entry {
         /// Which submit.
         submit: String,
     },
+    /// Nobody knows what became of a submit.
+    Unknown(Unknown),
     /// A task was submitted.
     Submitted(Submitted),
     /// A task has ended.
@@ -29,10 +31,45 @@ pub enum Entry {
 pub struct Intent {
     /// When, in Unix seconds.
     pub time: u64,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub who: Who,
+    /// The model.
+    pub model: String,
+    /// How many recordings it is of.
+    pub urls: u32,
+    /// The seconds of audio that were taken from quotas for it.
+    pub reserved: u64,
     /// A name made of its owner and its key, in hexadecimal.
     pub submit: String,
     /// The SHA-256 of what was submitted, in hexadecimal.
     pub body: String,
+}
+
+/// A submit of which nobody knows what became: there may be a task of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Unknown {
+    /// When it was sent, in Unix seconds.
+    pub time: u64,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub who: Who,
+    /// The model.
+    pub model: String,
+    /// How many recordings it is of.
+    pub urls: u32,
+    /// The seconds of audio that were taken from quotas for it, and stay taken for the day.
+    pub reserved: u64,
+    /// A name made of its owner, and of its key or body, in hexadecimal.
+    pub submit: String,
+}
+
+impl From<Intent> for Unknown {
+    /// A submit that was sent, perhaps, before its broker died.
+    fn from(intent: Intent) -> Self {
+        let Intent { time, who, model, urls, reserved, submit, body: _ } = intent;
+        Self { time, who, model, urls, reserved, submit }
+    }
 }
 
 /// Whose a task is.
@@ -95,7 +132,7 @@ pub struct Ended {
     pub urls: u32,
     /// How it ended, in the upstream's words.
     pub status: String,
-    /// The seconds of audio that the upstream bills.
+    /// The seconds of audio that the upstream bills; 0 of a task that has vanished (`UNKNOWN`), of which nobody knows.
     pub seconds: u64,
 }
 
@@ -105,6 +142,7 @@ impl Entry {
     pub fn time(&self) -> Duration {
         let (Self::Intent(Intent { time, .. })
         | Self::Withdrawn { time, .. }
+        | Self::Unknown(Unknown { time, .. })
         | Self::Submitted(Submitted { time, .. })
         | Self::Ended(Ended { time, .. })) = self;
         Duration::from_secs(*time)

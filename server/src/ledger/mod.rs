@@ -14,7 +14,7 @@ use valet_clock::SharedClock;
 
 use self::writer::{Order, Writing};
 pub use self::{
-    entry::{Ended, Entry, Intent, Submitted, Who},
+    entry::{Ended, Entry, Intent, Submitted, Unknown, Who},
     usage::{Grouping, Row, Usage},
 };
 

@@ -38,6 +38,23 @@ fn ended(task: &str, who: Who, submitted: Duration, seconds: u64, status: &str) 
     })
 }
 
+fn intent(submit: &str, time: Duration) -> Entry {
+    Entry::Intent(Intent {
+        time: time.as_secs(),
+        who: who("acme", None),
+        model: "fun-asr".into(),
+        urls: 2,
+        reserved: 60,
+        submit: submit.into(),
+        body: "body".into(),
+    })
+}
+
+fn unknown(submit: &str, time: Duration) -> Entry {
+    let Entry::Intent(intent) = intent(submit, time) else { unreachable!("it is one") };
+    Entry::Unknown(intent.into())
+}
+
 fn open(folder: &TempDir, clock: &SharedClock, instance: &str) -> (Ledger, Vec<Entry>) {
     let place = Place { state: folder.path().to_owned(), keep_days: 2 };
     Ledger::open(&place, instance, clock, &mut Registry::default()).unwrap()
@@ -116,8 +133,8 @@ async fn use_is_summed_by_what_the_operator_asks_for_and_of_the_day_of_the_submi
     assert!(ledger.flush().await);
     let day = files::day(today);
     let by = |by| Usage::read(folder.path(), day, day, by).unwrap().rows;
-    let acme = Row { submitted: 2, ended: 2, failed: 1, urls: 4, seconds: 9 };
-    let other = Row { submitted: 1, ended: 1, failed: 0, urls: 2, seconds: 100 };
+    let acme = Row { submitted: 2, ended: 2, failed: 1, unknown: 0, urls: 4, seconds: 9 };
+    let other = Row { submitted: 1, ended: 1, failed: 0, unknown: 0, urls: 2, seconds: 100 };
     assert_eq!(by(Grouping::App), [(vec!["acme".into()], acme), (vec!["other".into()], other)].into());
     let subjects = by(Grouping::Subject);
     assert_eq!(subjects.len(), 3);
@@ -130,15 +147,13 @@ async fn use_is_summed_by_what_the_operator_asks_for_and_of_the_day_of_the_submi
 async fn three_starts_of_a_day_are_known_in_their_order_whatever_they_are_called() {
     let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
     let clock: SharedClock = Arc::new(manual.clone());
-    let intent =
-        |time: Duration| Entry::Intent(Intent { time: time.as_secs(), submit: "s".into(), body: "b".into() });
     let at = clock.unix();
     let second = Duration::from_secs(1);
     let withdrawn = Entry::Withdrawn { time: at.as_secs(), submit: "s".into() };
     let end = ended("1", who("acme", None), at + second, 9, "SUCCEEDED");
     let written = [
-        ("c", vec![intent(at), withdrawn]),
-        ("b", vec![intent(at + second), submitted("1", who("acme", None), at + second)]),
+        ("c", vec![intent("s", at), withdrawn]),
+        ("b", vec![intent("s", at + second), submitted("1", who("acme", None), at + second)]),
         ("a", vec![end]),
     ];
     for (instance, entries) in &written {
@@ -181,4 +196,40 @@ async fn an_old_day_that_cannot_be_dropped_is_in_nobodys_way() {
     let entry = submitted("1", who("acme", None), clock.unix());
     assert!(ledger.append_durably(entry.clone()).await);
     assert_eq!(open(&folder, &clock, "b").1, [entry]);
+}
+
+#[tokio::test]
+async fn submits_of_unknown_outcome_are_counted_once_and_an_end_on_the_second_day_after_is_seen() {
+    let (folder, manual) = (TempDir::new().unwrap(), ManualClock::new());
+    let clock: SharedClock = Arc::new(manual.clone());
+    let (ledger, _) = open(&folder, &clock, "a");
+    let today = clock.unix();
+    let withdrawn = Entry::Withdrawn { time: today.as_secs(), submit: "refused".into() };
+    let mut keyed = submitted("1", who("acme", None), today);
+    if let Entry::Submitted(submitted) = &mut keyed {
+        submitted.submit = Some("done".into());
+    }
+    for entry in [
+        unknown("without a key", today),
+        // Written anew after a failure.
+        unknown("without a key", today),
+        intent("lost", today),
+        unknown("lost", today),
+        intent("refused", today),
+        withdrawn,
+        intent("done", today),
+        keyed,
+        // Its broker died.
+        intent("under way", today),
+    ] {
+        ledger.append(entry);
+    }
+    assert!(ledger.flush().await);
+    manual.advance(DAY * 2);
+    ledger.append(ended("1", who("acme", None), today, 9, "SUCCEEDED"));
+    assert!(ledger.flush().await);
+    let day = files::day(today);
+    let rows = Usage::read(folder.path(), day, day, Grouping::App).unwrap().rows;
+    let acme = Row { submitted: 1, ended: 1, failed: 0, unknown: 3, urls: 2, seconds: 9 };
+    assert_eq!(rows, [(vec!["acme".into()], acme)].into());
 }

@@ -1,7 +1,7 @@
 //! Sums of what was used, by the operator's choice of groups.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::Path,
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use jiff::civil::Date;
 
-use super::{Entry, files};
+use super::{Entry, Intent, Unknown, Who, files};
 
 /// What rows are of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Row {
     pub ended: u64,
     /// Of those, the ones that did not succeed.
     pub failed: u64,
+    /// Submits of which nobody knows what became: there may be a task of each, and a bill.
+    pub unknown: u64,
     /// Recordings of those that were submitted.
     pub urls: u64,
     /// Seconds of audio that the upstream bills.
@@ -57,29 +59,35 @@ impl Usage {
     pub fn read(state: &Path, from: Date, to: Date, by: Grouping) -> io::Result<Self> {
         let folder = state.join("tasks");
         let mut usage = Self::default();
-        // A task may end the day after.
-        let files = files::between(&folder, from, to.tomorrow().unwrap_or(to))?;
-        let mut told = HashSet::new();
+        // A task is known for a day: its end may be noticed early on the second day after.
+        let after = to.tomorrow().and_then(Date::tomorrow).unwrap_or(to);
+        let files = files::between(&folder, from, after)?;
+        let (mut told, mut intents) = (HashSet::new(), HashMap::new());
         for path in files {
             let (entries, unread) = files::read(&path)?;
             usage.unread += unread;
             for entry in &entries {
                 usage.add(entry, (from, to), by, &mut told);
+                resolve(entry, &mut intents);
             }
+        }
+        // Sent, perhaps, by a broker that died.
+        for (_, intent) in intents {
+            usage.add(&Entry::Unknown(intent.into()), (from, to), by, &mut told);
         }
         Ok(usage)
     }
 
-    fn add(&mut self, entry: &Entry, days: (Date, Date), by: Grouping, told: &mut HashSet<(bool, String)>) {
-        let (time, who, model, task) = match entry {
-            Entry::Submitted(of) => (of.time, &of.who, &of.model, &of.task),
-            Entry::Ended(of) => (of.submitted, &of.who, &of.model, &of.task),
+    fn add(&mut self, entry: &Entry, days: (Date, Date), by: Grouping, told: &mut HashSet<(u8, String)>) {
+        let (time, who, model, name): (u64, &Who, _, _) = match entry {
+            Entry::Submitted(of) => (of.time, &of.who, &of.model, (0, of.task.clone())),
+            Entry::Ended(of) => (of.submitted, &of.who, &of.model, (1, of.task.clone())),
+            Entry::Unknown(of) => (of.time, &of.who, &of.model, (2, format!("{}@{}", of.submit, of.time))),
             Entry::Intent(_) | Entry::Withdrawn { .. } => return,
         };
         let day = files::day(Duration::from_secs(time));
-        let has_ended = matches!(entry, Entry::Ended(_));
-        // Two that follow the same task both tell of its end.
-        if !(days.0..=days.1).contains(&day) || !told.insert((has_ended, task.clone())) {
+        // Two that follow the same task both tell of its end; and what was written anew may stand there twice.
+        if !(days.0..=days.1).contains(&day) || !told.insert(name) {
             return;
         }
         let group = match by {
@@ -102,7 +110,22 @@ impl Usage {
                 row.failed += u64::from(of.status != "SUCCEEDED");
                 row.seconds += of.seconds;
             }
+            Entry::Unknown(_) => row.unknown += 1,
             Entry::Intent(_) | Entry::Withdrawn { .. } => {}
         }
     }
+}
+
+/// Keeps a submit in mind until it is told what became of it.
+fn resolve(entry: &Entry, intents: &mut HashMap<String, Intent>) {
+    let resolved = match entry {
+        Entry::Intent(intent) => {
+            intents.insert(intent.submit.clone(), intent.clone());
+            None
+        }
+        Entry::Withdrawn { submit, .. } | Entry::Unknown(Unknown { submit, .. }) => Some(submit),
+        Entry::Submitted(submitted) => submitted.submit.as_ref(),
+        Entry::Ended(_) => None,
+    };
+    resolved.and_then(|submit| intents.remove(submit));
 }

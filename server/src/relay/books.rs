@@ -10,12 +10,14 @@ use super::{
     handle::TaskKey,
     metrics::OfApp,
     records::LIFE,
-    submit::{REMEMBERED, Submits},
+    submit::Named,
+    submits::{REMEMBERED, Submits},
     task::{Order, Task},
 };
 use crate::{
+    admission::Reservation,
     identity::Subject,
-    ledger::{Ended, Entry, Intent, Submitted, Who},
+    ledger::{Ended, Entry, Intent, Submitted, Unknown, Who},
 };
 
 impl Relay {
@@ -25,6 +27,7 @@ impl Relay {
         let now = self.issue.clock.unix();
         let (mut tasks, mut ends) = (HashMap::<String, Submitted>::new(), HashMap::<String, Ended>::new());
         let mut intents = HashMap::<String, Intent>::new();
+        let mut unknown = HashMap::<(String, u64), Unknown>::new();
         for entry in entries {
             match entry {
                 Entry::Intent(intent) => drop(intents.insert(intent.submit.clone(), intent)),
@@ -33,6 +36,7 @@ impl Relay {
                     tasks.entry(submitted.task.clone()).or_insert(submitted);
                 }
                 Entry::Ended(ended) => drop(ends.insert(ended.task.clone(), ended)),
+                Entry::Unknown(lost) => drop(unknown.insert((lost.submit.clone(), lost.time), lost)),
             }
         }
         // Their order is that in which they are forgotten.
@@ -49,6 +53,21 @@ impl Relay {
         // Sent, and nobody saw what became of it.
         for intent in intents.into_values() {
             known_again(&self.submits, &intent, Err(Refused::OutcomeUnknown), now);
+            unknown.insert((intent.submit.clone(), intent.time), intent.into());
+        }
+        for lost in unknown.into_values() {
+            let _kept = self.know_use(&owner(&lost.who), Duration::from_secs(lost.time), lost.reserved);
+        }
+    }
+
+    /// Counts what was submitted before this process began.
+    fn know_use(&self, owner: &Owner, at: Duration, seconds: u64) -> Reservation {
+        match self.issue.site.load().find_entry(&owner.app) {
+            Some(entry) => {
+                let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
+                allowance.know(at, seconds, self.now())
+            }
+            None => Reservation::of_nobody(at, seconds),
         }
     }
 
@@ -58,12 +77,10 @@ impl Relay {
             return;
         }
         let owner = owner(&submitted.who);
-        let seconds = ended.map_or(submitted.reserved, |ended| ended.seconds);
-        if let Some(entry) = self.issue.site.load().find_entry(&owner.app) {
-            let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
-            allowance.know(at, seconds, self.now());
-        }
-        let order = Order { model: submitted.model, urls: submitted.urls, reserved: submitted.reserved };
+        // What has vanished may have been billed.
+        let used = ended.filter(|ended| ended.status != "UNKNOWN").map(|ended| ended.seconds);
+        let reserved = self.know_use(&owner, at, used.unwrap_or(submitted.reserved));
+        let order = Order { model: submitted.model, urls: submitted.urls, reserved };
         let key = TaskKey { account: submitted.account, id: submitted.task, submitted: submitted.time };
         let status = ended.map_or("PENDING", |ended| &ended.status);
         let upstream: Arc<str> = submitted.upstream.as_str().into();
@@ -81,12 +98,34 @@ impl Relay {
     ///
     /// # Errors
     /// If it cannot be: then it must not be sent.
-    pub(super) async fn intend(&self, submit: [u8; 32], body: [u8; 32]) -> Result<(), Refused> {
+    pub(super) async fn intend(&self, owner: &Owner, order: &Order, named: Named) -> Result<(), Refused> {
         let Some(ledger) = &self.ledger else { return Ok(()) };
-        let time = self.issue.clock.unix().as_secs();
-        let intent = Intent { time, submit: HEXLOWER.encode(&submit), body: HEXLOWER.encode(&body) };
+        let intent = Intent {
+            time: order.reserved.submitted().as_secs(),
+            who: who(owner),
+            model: order.model.clone(),
+            urls: order.urls,
+            reserved: order.reserved.seconds(),
+            submit: HEXLOWER.encode(&named.name),
+            body: HEXLOWER.encode(&named.body),
+        };
         let is_written = ledger.append_durably(Entry::Intent(intent)).await;
         is_written.then_some(()).ok_or_else(|| crate::issue::Refusal::Unrecorded.into())
+    }
+
+    /// Writes down, on disk, that nobody knows what became of a submit.
+    pub(super) async fn lost(&self, owner: &Owner, order: &Order, named: Named) {
+        let Some(ledger) = &self.ledger else { return };
+        ledger
+            .append_durably(Entry::Unknown(Unknown {
+                time: order.reserved.submitted().as_secs(),
+                who: who(owner),
+                model: order.model.clone(),
+                urls: order.urls,
+                reserved: order.reserved.seconds(),
+                submit: HEXLOWER.encode(&named.name),
+            }))
+            .await;
     }
 
     /// Writes down what became of a submit: on disk, before anybody is told of the task.
@@ -103,7 +142,7 @@ impl Relay {
                 handle: task.handle.clone(),
                 model: order.model.clone(),
                 urls: order.urls,
-                reserved: order.reserved,
+                reserved: order.reserved.seconds(),
                 submit: submit.map(|submit| HEXLOWER.encode(&submit)),
             }))
             .await;
@@ -121,10 +160,9 @@ impl Relay {
     pub(super) fn ended(&self, task: &Task, document: &Value) {
         let Some(order) = task.order.as_ref().filter(|_| !task.settle_once()) else { return };
         let status = super::task::status(document);
-        // What has vanished may have been billed.
-        let seconds = if status == "UNKNOWN" { order.reserved } else { seconds(document) };
-        let submitted = Duration::from_secs(task.key.submitted);
-        self.settle(&task.owner, submitted, order.reserved, seconds);
+        let seconds = if status == "UNKNOWN" { 0 } else { seconds(document) };
+        // What has vanished may have been billed: it stays set aside, and nobody says that it was.
+        order.reserved.settle(if status == "UNKNOWN" { order.reserved.seconds() } else { seconds });
         let app = OfApp { app: task.owner.app.to_string() };
         self.metrics.audio_seconds.get_or_create(&app).inc_by(seconds);
         if let Some(ledger) = &self.ledger {
@@ -140,13 +178,6 @@ impl Relay {
                 seconds,
             }));
         }
-    }
-
-    pub(super) fn settle(&self, owner: &Owner, submitted: Duration, reserved: u64, used: u64) {
-        let site = self.issue.site.load();
-        let Some(entry) = site.find_entry(&owner.app) else { return };
-        let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
-        allowance.settle(submitted, reserved, used, self.now());
     }
 }
 
@@ -169,7 +200,7 @@ fn known_again(
     if let (Some(submit), Some(body)) = (bytes(&intent.submit), bytes(&intent.body))
         && until > now
     {
-        submits.know(submit, body, until, outcome);
+        submits.know(&intent.who.app.as_str().into(), submit, body, until, outcome);
     }
 }
 

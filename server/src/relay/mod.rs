@@ -13,6 +13,7 @@ mod records;
 mod results;
 mod submission;
 mod submit;
+mod submits;
 mod task;
 mod tasks;
 mod upstream;
@@ -21,7 +22,7 @@ mod wait;
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     metrics::Metrics,
@@ -34,7 +35,7 @@ pub use self::{
 use self::{
     poller::Poller,
     records::Records,
-    submit::Submits,
+    submits::Submits,
     upstream::{Http, Reply, Trouble},
     wait::Waiting,
 };
@@ -58,6 +59,8 @@ pub struct Relay {
     http: Http,
     records: Records,
     submits: Submits,
+    /// Submits go on when their callers hang up.
+    submitting: TaskTracker,
     poller: Poller,
     waiting: Waiting,
     metrics: Metrics,
@@ -163,6 +166,7 @@ impl Relay {
             http: Http::new()?,
             records: Records::default(),
             submits: Submits::default(),
+            submitting: TaskTracker::new(),
             poller: Poller::default(),
             waiting: Waiting::default(),
             metrics,

@@ -51,6 +51,7 @@ impl Records {
         let mut kept = self.lock();
         kept.forget(now);
         let mut tasks: Vec<_> = kept.by_owner.get(owner).into_iter().flatten().cloned().collect();
+        drop(kept);
         tasks.sort_by_key(|task| std::cmp::Reverse(task.key.submitted));
         tasks
     }
@@ -67,7 +68,8 @@ impl Kept {
             let Some(task) = self.oldest_first.pop_front() else { return };
             self.by_id.remove(&(task.key.account.clone(), task.key.id.clone()));
             if let Some(tasks) = self.by_owner.get_mut(&task.owner) {
-                tasks.retain(|other| !Arc::ptr_eq(other, &task));
+                // Both are in the order in which tasks were kept.
+                tasks.pop_front();
                 if tasks.is_empty() {
                     self.by_owner.remove(&task.owner);
                 }

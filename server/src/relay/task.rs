@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{Owner, Refused, handle::TaskKey};
+use crate::admission::Reservation;
 
 /// So long after it was asked about, somebody is thought to wait for it still.
 const ASKED: Duration = Duration::from_secs(15);
@@ -37,12 +38,12 @@ pub(super) struct Task {
 }
 
 /// What was submitted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Order {
     pub(super) model: String,
     pub(super) urls: u32,
     /// The seconds of audio that were taken from quotas for it.
-    pub(super) reserved: u64,
+    pub(super) reserved: Reservation,
 }
 
 /// What is known of a task.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use valet_clock::ClockExt;
 
 use super::{Asker, Metrics, Noted, Refused, Relay, Shown, Told, task::Task};
-use crate::{config::Seats, issue::Arrival, site::Site};
+use crate::{admission::network, config::Seats, issue::Arrival, site::Site};
 
 /// The longest wait: below the idle time of usual proxies.
 pub const LONGEST: Duration = Duration::from_secs(30);
@@ -153,7 +153,7 @@ impl Relay {
             (Who::All, total),
             (Who::App(asker.owner.app.clone()), app),
             (Who::Owner(asker.owner.bytes()), owner),
-            (Who::Address(arrival.address), address),
+            (Who::Address(network(arrival.address)), address),
         ];
         let seat = self.waiting.seat(who, &self.metrics);
         let _seat = seat.ok_or(Crowded)?;
