@@ -246,3 +246,19 @@ async fn the_keys_outlive_the_broker_and_their_loss() {
     again.stage.clock.advance(SECOND);
     again.stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_that_is_taken_away_takes_its_tokens_with_it() {
+    let (relayed, other) = (Relayed::new().await, Relayed::new().await);
+    let (stage, file) = (&relayed.stage, relayed.state.path().join("keys.json"));
+    let token = stage.ask().await.token();
+    let opens = || answered(stage.request(Method::GET, "/api/v1/tasks/").bearer_auth(&token));
+    for _ in 0..2 {
+        assert_eq!(opens().await.status, 200);
+    }
+    std::fs::copy(other.state.path().join("keys.json"), &file).unwrap();
+    reload(stage, &stage.stack.config.replace("urls_per_task = 5", "urls_per_task = 6")).await;
+    assert_eq!(opens().await.status, 401, "its signature was right under keys that are gone");
+    relayed.stage.stop().await;
+    other.stage.stop().await;
+}

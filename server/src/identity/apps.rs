@@ -13,6 +13,7 @@ use super::{
     remote::Remote,
     replay::{Replay, Seen},
     subject::{self, Accepted},
+    verified::Verified,
 };
 use crate::{
     config,
@@ -63,6 +64,8 @@ pub struct Apps {
     pub(super) revoked: Arc<Replay>,
     /// What other replicas know, if there are any.
     pub(super) shared: Option<Arc<Shared>>,
+    /// The relay tokens that these keys are known to have signed.
+    pub(super) verified: Verified,
     /// The keys that relay tokens are signed with, if there is a relay.
     pub(super) keyring: Option<Arc<Keyring>>,
     /// What assertions are for: the broker's issuer, and its token endpoint.

@@ -1,7 +1,7 @@
 //! Relay token → who holds it. A relay token is proof by itself, for as long as the credential that it was asked
 //! for by is good.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{App, Apps, Revoked, Subject, Unidentified};
 use crate::{relay_token::Claims, shared_redis::Away};
@@ -10,7 +10,7 @@ use crate::{relay_token::Claims, shared_redis::Away};
 #[derive(Debug)]
 pub struct Holder<'s> {
     app: &'s App,
-    claims: Claims,
+    claims: Arc<Claims>,
 }
 
 impl<'s> Holder<'s> {
@@ -22,7 +22,7 @@ impl<'s> Holder<'s> {
 
     /// What the token says.
     #[must_use]
-    pub fn claims(&self) -> &Claims {
+    pub fn claims(&self) -> &Arc<Claims> {
         &self.claims
     }
 
@@ -36,18 +36,21 @@ impl<'s> Holder<'s> {
 }
 
 impl Apps {
-    /// Who holds `token`. Everything is looked at anew each time: signature, expiry, revocation, whether the
-    /// app is enabled and the credential that it used is still its own.
+    /// Who holds `token`. What may end it is looked at anew each time: expiry, revocation, whether the app is
+    /// enabled and the credential that it used is still its own. Its signature is right for as long as the keys are.
     ///
     /// # Errors
     /// [`Unidentified::RelayToken`], whatever is wrong with it.
     pub fn holder(&self, token: &str, now: Duration) -> Result<Holder<'_>, Unidentified> {
         let keyring = self.keyring.as_deref().ok_or(Unidentified::RelayToken)?;
-        let claims = Claims::verify(token, keyring, [&self.audiences[0], &self.relay_audience], now);
+        let whose = [&*self.audiences[0], &self.relay_audience];
+        let claims = self.verified.claims(token, || Claims::verify(token, keyring, whose, now));
         if !self.knows_revocations() {
             return Err(Unidentified::Away(Away));
         }
-        let claims = claims.filter(|claims| !self.revoked.has(&claims.client_id, &claims.jti, now));
+        let claims = claims.filter(|claims| {
+            Duration::from_secs(claims.exp) > now && !self.revoked.has(&claims.client_id, &claims.jti, now)
+        });
         let claims = claims.ok_or(Unidentified::RelayToken)?;
         let app = self.find(&claims.client_id).filter(|app| app.stands_by(&claims.proof));
         Ok(Holder { app: app.ok_or(Unidentified::RelayToken)?, claims })

@@ -8,6 +8,7 @@ mod record;
 mod remote;
 mod replay;
 mod subject;
+mod verified;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -82,7 +82,7 @@ pub enum Shown {
 struct Asker<'s> {
     owner: Owner,
     entry: &'s Entry,
-    claims: Option<Claims>,
+    claims: Option<Arc<Claims>>,
 }
 
 impl Asker<'_> {

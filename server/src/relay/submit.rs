@@ -57,7 +57,7 @@ impl Relay {
         let asker = self.admitted(&site, &ask.shown, arrival, noted)?;
         let (submission, hosts) = Submission::read(&ask.body, private)?;
         noted.urls = u32::try_from(hosts.len()).ok();
-        asker.entry.policy.permit(asker.claims.as_ref(), submission.submitted(&hosts))?;
+        asker.entry.policy.permit(asker.claims.as_deref(), submission.submitted(&hosts))?;
         if !self.issue.trail.accepts() {
             return Err(Refusal::Unrecorded.into());
         }
@@ -71,7 +71,7 @@ impl Relay {
                 let (relay, owner, claims) = (self.clone(), asker.owner.clone(), asker.claims.clone());
                 let named = Named { name: under_way.name(), body, is_keyed: ask.key.is_some() };
                 self.submitting.spawn(async move {
-                    let whose = (&owner, claims.as_ref());
+                    let whose = (&owner, claims.as_deref());
                     under_way.end(relay.submit_once(&site, whose, (&submission, &hosts), named).await);
                 });
                 outcome
