@@ -19,8 +19,8 @@ use crate::{
     target::{Bound, Verdict},
 };
 
-const CONNECTIONS: usize = 64;
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(crate) const CONNECTIONS: usize = 64;
+pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
 
 /// By so many digits in all the figures in it may grow or shrink.
 const DIGITS: usize = 2;
@@ -30,7 +30,7 @@ const SERVER_BUSY: f64 = 0.95;
 /// Above this the generator was, and the ratio says nothing.
 const GENERATOR_BUSY: f64 = 0.90;
 /// So many times the repetitions are tried in search of runs that count.
-const PATIENCE: u32 = 5;
+pub(crate) const PATIENCE: u32 = 5;
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -110,7 +110,7 @@ async fn at(door: Door, options: &Options) -> Outcome<[Verdict; 3]> {
     let upstream = Upstream::start().await?;
     let broker = Broker::start(&upstream).await?;
     let request = broker.token_request(door.path(), door.form());
-    let answer = answer(door, broker.endpoint, request.clone()).await?;
+    let answer = answer(door.path(), broker.endpoint, request.clone()).await?;
     let bare = Bare::start(&answer).await?;
     let audited = audited(&broker, 1).await?;
     let mut bench = Bench { options, door, broker, bare, request, answer, audited };
@@ -202,7 +202,7 @@ impl Bench<'_> {
 }
 
 /// Whether the server, and only the server, limited both runs of a pair.
-fn saturated(pair: &Pair) -> Result<(), String> {
+pub(crate) fn saturated(pair: &Pair) -> Result<(), String> {
     for (server, report) in [("bare", &pair.bare), ("broker", &pair.broker)] {
         if report.server_busy < SERVER_BUSY {
             return Err(format!("{server} was not busy"));
@@ -235,7 +235,7 @@ async fn audited(broker: &Broker, responses: u64) -> Outcome<u64> {
 }
 
 /// The broker's answer to one `request`, for the bare route to copy.
-pub(crate) async fn answer(door: Door, broker: Endpoint, request: String) -> Outcome<Answer> {
+pub(crate) async fn answer(path: &'static str, broker: Endpoint, request: String) -> Outcome<Answer> {
     // Off this thread: the upstream that the broker mints at runs here.
     tokio::task::spawn_blocking(move || {
         let closing = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);
@@ -251,7 +251,7 @@ pub(crate) async fn answer(door: Door, broker: Endpoint, request: String) -> Out
         let own = |name: &str| !matches!(name, "content-length" | "date" | "connection");
         let headers = headers(head).filter(|(name, _)| own(name));
         Ok(Answer {
-            path: door.path().to_owned(),
+            path: path.to_owned(),
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: String::from_utf8(body.to_vec())?,
         })

@@ -16,6 +16,7 @@ mod memory;
 mod peers;
 mod printer;
 mod process;
+mod relay_check;
 mod server;
 mod steady;
 mod target;
@@ -78,6 +79,9 @@ enum Command {
     /// core 0; takes about fifty minutes, half of them the SDK's with thousands of tasks, and installs the SDK
     /// by pip if it is not there.
     Client(clients::Options),
+    /// The most relay tokens a second that the relay checks, each of them known already, against a bare axum route:
+    /// the same cores and the same bytes; takes one minute on an idle machine.
+    RelayCheck(relay_check::Options),
     /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0; an
     /// upstream, the clients and a direct client on core 1, then a bare handler that waits on core 0; takes twenty
     /// minutes, or a little more than --seconds says.
@@ -134,6 +138,7 @@ fn run(command: Command) -> Outcome<()> {
         Command::DirectClient => printer::report(&alone(direct_clients::transcribe(job()?))?),
         Command::Hold => printer::report(&alone(memory::hold(&job()?))?),
         Command::Mint => alone(memory::serve_mint(printer::address)),
+        Command::RelayCheck(options) => measure(relay_check::run(&options)),
     }
 }
 

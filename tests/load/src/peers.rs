@@ -31,7 +31,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let broker = Broker::start(&upstream).await?;
     let oauth = Door::Oauth;
     let request = broker.token_request(oauth.path(), oauth.form());
-    let body = answer(oauth, broker.endpoint, request.clone()).await?.body;
+    let body = answer(oauth.path(), broker.endpoint, request.clone()).await?.body;
     let ours = job(broker.endpoint, request, body.len(), oauth.token(), options);
     let mut verdicts = Vec::new();
 

@@ -33,5 +33,5 @@ pub(crate) fn job(broker: &Broker, per_second: u32, time: Duration, slow: Option
 pub(crate) async fn warm(broker: &Broker) -> Outcome<()> {
     let door = Door::V1;
     let request = broker.token_request(door.path(), door.form());
-    crate::cached_issue::answer(door, broker.endpoint, request).await.map(drop)
+    crate::cached_issue::answer(door.path(), broker.endpoint, request).await.map(drop)
 }

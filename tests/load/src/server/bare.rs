@@ -66,7 +66,7 @@ pub(crate) fn serve(answer: Answer, started: impl FnOnce(SocketAddr) -> std::io:
         }
         response
     };
-    let router = Router::new().route(&answer.path, post(route));
+    let router = Router::new().route(&answer.path, post(route).get(route));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -49,16 +49,32 @@ impl Broker {
 
     /// Starts it with settings at the `top` of its configuration besides.
     pub(crate) async fn start_with(upstream: &Upstream, top: &str) -> Outcome<Self> {
-        Self::start_of(|files| config_of(top, upstream.base_url(), &files.join("audit.jsonl"))).await
+        Self::start_of(|files| Ok(config_of(top, upstream.base_url(), &files.join("audit.jsonl")))).await
+    }
+
+    /// Starts it with its app at its relay, whose tokens live for half an hour.
+    pub(crate) async fn start_relay(upstream: &Upstream) -> Outcome<Self> {
+        Self::start_of(|files| {
+            // Nobody follows it here: it says whose tokens are whose.
+            let top = "public_url = \"http://127.0.0.1:1\"";
+            let config = config_of(top, upstream.base_url(), &files.join("audit.jsonl"));
+            let config = config.replace("mode = \"direct\"", "mode = \"relay\"\nlifetime = 1800");
+            let state = files.join("state");
+            fs::create_dir(&state)?;
+            Ok(format!("{config}[relay]\nstate = {state:?}\n"))
+        })
+        .await
     }
 
     /// Starts it by the configuration that is made of the folder of its files.
-    pub(crate) async fn start_of(configuration: impl FnOnce(&Path) -> String) -> Outcome<Self> {
+    pub(crate) async fn start_of(
+        configuration: impl FnOnce(&Path) -> std::io::Result<String>,
+    ) -> Outcome<Self> {
         let binary = binary()?;
         // Beside the binary there is a disk; the folder for temporary files is memory on many systems.
         let files = TempDir::new_in(binary.parent().ok_or("the binary lies nowhere")?)?;
         let (config, ready) = (files.path().join("valet.toml"), files.path().join("ready.json"));
-        fs::write(&config, configuration(files.path()))?;
+        fs::write(&config, configuration(files.path())?)?;
         let mut command = Command::new(&binary);
         command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
         command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "error");

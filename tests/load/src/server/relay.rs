@@ -34,7 +34,7 @@ impl Relay {
         let config = |files: &Path| {
             let hash =
                 |secret: &str| HEXLOWER.encode(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
-            format!(
+            Ok(format!(
                 r#"listen = "{address}"
 metrics_listen = "127.0.0.1:0"
 public_url = "http://{address}"
@@ -63,7 +63,7 @@ secrets = ["sha256:{}"]
                 audit = files.join("audit.jsonl"),
                 state = files,
                 base_url = upstream.base_url(),
-            )
+            ))
         };
         Ok(Self(Broker::start_of(config).await?))
     }
