@@ -119,7 +119,9 @@ fn passed(response: reqwest::Response, clock: SharedClock) -> BoxStream<'static,
         let clock = clock.clone();
         async move {
             let piece = clock.timeout(LIMIT, response.chunk()).await;
-            let piece = piece.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?;
+            // Its URL is a secret.
+            let piece = piece.map_err(|_| io::ErrorKind::TimedOut)?;
+            let piece = piece.map_err(|error| io::Error::other(error.without_url()))?;
             let Some(piece) = piece else { return Ok(None) };
             let passed = before + piece.len() as u64;
             if passed > LARGEST {
