@@ -201,8 +201,12 @@ export async function browse() {
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ acceptDownloads: true, ...options });
   const page = await context.newPage();
-  const seen = { requests: [], said: [], answers: [] };
-  page.on('request', (request) => seen.requests.push(request));
+  const seen = { requests: [], said: [], answers: [], shown: new Set() };
+  page.on('request', (request) => {
+    seen.requests.push(request);
+    const bearer = request.headers().authorization;
+    if (bearer && request.url().includes('/api/v1/')) seen.shown.add(bearer.replace(/^Bearer /, ''));
+  });
   page.on('console', (message) => seen.said.push(message.text()));
   page.on('pageerror', (error) => seen.said.push(`${error}`));
   page.on('response', (response) => {
@@ -227,8 +231,9 @@ export async function kept({ context, page }) {
   return JSON.stringify([stored, await context.cookies()]);
 }
 
-/** The tokens that were handed out to a page. */
-export async function handedOut({ answers }) {
+/** The tokens that were handed out to a page. A browser may have dropped the answer that one came in: then it is known
+ * by the page's showing it at the relay. */
+export async function handedOut({ answers, shown }) {
   const bodies = (await Promise.all(answers)).filter(Boolean).map((text) => JSON.parse(text));
-  return bodies.map(({ token }) => token).filter(Boolean);
+  return [...new Set([...bodies.map(({ token }) => token).filter(Boolean), ...shown])];
 }
