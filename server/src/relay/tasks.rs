@@ -18,6 +18,8 @@ use crate::{admission::LimitReached, issue::Arrival, site::Site};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
+/// A turn that comes so soon is waited for.
+const SOON: Duration = Duration::from_millis(250);
 /// How long whoever asks waits for the upstream to be asked.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -77,7 +79,15 @@ impl Relay {
         if &*task.known().status != "PENDING" || !task.may_cancel(now) {
             return Err(not_pending());
         }
-        asker.upstream(&site).take_query(2, now).map_err(throttled)?;
+        // Whoever cancels does it once: a turn that comes soon is waited for.
+        let upstream = asker.upstream(&site);
+        if let Err(wait) = upstream.take_query(2, now) {
+            if wait > SOON {
+                return Err(throttled(wait));
+            }
+            self.issue.clock.sleep(wait).await;
+            upstream.take_query(2, self.issue.clock.now()).map_err(throttled)?;
+        }
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
         self.call(&site, asker.entry, permit, call).await?;
