@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and what to do next when it failed.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use valet_client::{Error, Kind, TaskId};
 
@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Undecided = 8,
     /// 128 and the number of SIGINT, as shells have it.
     Interrupted = 130,
+    /// Whoever read standard output has read enough: 128 and the number of SIGPIPE.
+    Closed = 141,
 }
 
 impl From<Exit> for ExitCode {
@@ -57,6 +59,13 @@ impl Failure {
 
     pub(crate) fn files(message: impl Into<String>) -> Self {
         Self { exit: Exit::Files, code: "Files".into(), message: message.into(), advice: None }
+    }
+
+    /// Standard output cannot be written.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        let failure = Self::files(format!("standard output: {error}"));
+        let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Closed } else { failure.exit };
+        Self { exit, ..failure }
     }
 
     /// The deadline came before a task was even submitted.

@@ -39,7 +39,10 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let progress = Progress::new(arguments.quiet, arguments.json_progress);
     let exit = run(arguments, &progress).await.unwrap_or_else(|failure| {
-        progress.error(&failure.to_string());
+        // To whom else has read enough there is nothing to say.
+        if failure.exit != Exit::Closed {
+            progress.error(&failure.to_string());
+        }
         failure.exit
     });
     if exit == Exit::Interrupted || exit == Exit::Files {

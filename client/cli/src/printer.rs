@@ -1,5 +1,4 @@
 //! Standard error, and what the commands print: the one place that writes to them.
-#![expect(clippy::print_stderr, reason = "a command's own printer")]
 
 use std::io::{self, BufWriter, Write};
 
@@ -7,12 +6,18 @@ use crate::exit::Failure;
 
 /// A line for whoever waits: an error, or how far things are.
 pub(crate) fn tell(line: &str) {
-    eprintln!("{line}");
+    // Where nobody listens there is nobody to tell of that either.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A line without control characters: what others wrote does not command the terminal.
 pub(crate) fn legible(line: &str) -> String {
     line.replace(char::is_control, " ")
+}
+
+/// So many of something that takes an `s` when there are several.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Where results go: standard output.
@@ -29,7 +34,7 @@ impl Sink {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
         let written = write(&mut self.0).and_then(|()| self.0.flush());
-        written.map_err(|error| Failure::files(format!("standard output: {error}")))
+        written.map_err(|error| Failure::stdout(&error))
     }
 }
 
@@ -40,5 +45,10 @@ mod tests {
     #[test]
     fn a_legible_line_commands_no_terminal() {
         assert_eq!(legible("a\u{1b}[2Jb\nc 也"), "a [2Jb c 也");
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "task")), ["0 tasks", "1 task", "2 tasks"]);
     }
 }

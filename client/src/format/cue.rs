@@ -26,7 +26,7 @@ pub(super) fn cues(turns: &[Turn], rules: &Rules) -> Vec<Cue> {
     let mut cues = Vec::new();
     for turn in turns {
         let indent = match turn.voice.label() {
-            label if label.is_empty() => 0,
+            label if label.is_empty() || !rules.shows_names => 0,
             label => clean::columns(&label),
         };
         let pieces = pieces(turn, rules.line_length.saturating_sub(indent));

@@ -39,6 +39,8 @@ pub(super) struct Rules {
     pub(super) length: Option<u64>,
     /// Whether a voice may be named in any cue, because others interrupt it, or only in the first of a turn.
     pub(super) interrupts: bool,
+    /// Whether the name of a voice is shown in its line, and takes room there.
+    pub(super) shows_names: bool,
 }
 
 impl Rules {
@@ -63,6 +65,7 @@ impl<'t> Subtitles<'t> {
             max_pause: 1000,
             length: Some(milliseconds(transcript.properties.original_duration)).filter(|length| *length > 0),
             interrupts: transcript.channels.len() > 1,
+            shows_names: true,
         };
         Self { transcript, line_length: None, rules, speakers: true }
     }
@@ -118,6 +121,11 @@ impl<'t> Subtitles<'t> {
     /// speak.
     #[must_use]
     pub fn cues(&self) -> Vec<Cue> {
+        self.laid_out(true)
+    }
+
+    /// The cues where the names of voices take room on their lines, or none.
+    pub(super) fn laid_out(&self, shows_names: bool) -> Vec<Cue> {
         let channels = &self.transcript.channels;
         let shown = Shown { speakers: self.speakers, channels: channels.len() > 1 };
         let length = self.transcript.properties.original_duration;
@@ -125,7 +133,7 @@ impl<'t> Subtitles<'t> {
 
         let texts = turns.iter().flatten().map(|turn| turn.text.as_str());
         let line_length = self.line_length.unwrap_or_else(|| usual_length(texts));
-        let rules = Rules { line_length, ..self.rules.clone() };
+        let rules = Rules { line_length, shows_names, ..self.rules.clone() };
         let mut cues: Vec<Cue> = turns.iter().flat_map(|turns| cue::cues(turns, &rules)).collect();
         cues.sort_by_key(|cue| cue.begin);
         cues
@@ -137,10 +145,11 @@ impl<'t> Subtitles<'t> {
         write::srt(&self.cues())
     }
 
-    /// As WebVTT (W3C): speakers are voice spans, `<v Speaker 1>`.
+    /// As WebVTT (W3C): speakers are voice spans, `<v Speaker 1>`. They are not shown, so that lines and cues have
+    /// room for as much as without them.
     #[must_use]
     pub fn vtt(&self) -> String {
-        write::vtt(&self.cues())
+        write::vtt(&self.laid_out(false))
     }
 
     /// As a table, which openai-whisper writes too: a head, then a line for each cue with its begin and end in

@@ -13,9 +13,9 @@ const [CUE, NEXT_SENTENCE, HASTE, AT] = [1000, 2500, 4000, [500, 200, 0]];
 const BREATH = 300;
 
 /** The cues of a channel's turns: `{ begin, end, voice, lines }`. They follow one another in time. */
-export function cuesOf(turns, { lineLength, length, interrupts }) {
+export function cuesOf(turns, { lineLength, length, interrupts, showsNames }) {
   const cues = turns.flatMap((turn) => {
-    const label = turn.voice && columns(`${turn.voice}: `);
+    const label = showsNames && turn.voice && columns(`${turn.voice}: `);
     // Others may interrupt a voice: then any of its cues may have to name it.
     const indent = (first) => (first === 0 || interrupts ? label || 0 : 0);
     const pieces = piecesOf(turn, Math.max(lineLength - (label || 0), 0));

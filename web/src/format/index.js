@@ -8,10 +8,16 @@ import { turnsOf } from './turn.js';
 const [LATIN, FULL_WIDTH] = [42, 32];
 
 /** What subtitles show at a time: `[{ begin, end, voice, lines }]`, by when it appears; times in milliseconds. */
-export function cues(transcript, { speakers = true, lineLength } = {}) {
+export function cues(transcript, options) {
+  return laidOut(transcript, options, true);
+}
+
+/** Cues where the name of a voice takes room on a line, or none. */
+function laidOut(transcript, { speakers = true, lineLength } = {}, showsNames) {
   const { channels, length, shown } = read(transcript, speakers);
   const turns = channels.map((channel) => turnsOf(channel, length, shown));
-  const rules = { lineLength: lineLength ?? usualLength(turns), length, interrupts: channels.length > 1 };
+  const interrupts = channels.length > 1;
+  const rules = { lineLength: lineLength ?? usualLength(turns), length, interrupts, showsNames };
   return turns.flatMap((turns) => cuesOf(turns, rules)).sort((a, b) => a.begin - b.begin);
 }
 
@@ -41,9 +47,9 @@ export function srt(transcript, options) {
     .join('');
 }
 
-/** As WebVTT (W3C): voices are voice spans. */
+/** As WebVTT (W3C): voices are voice spans, which are not shown. */
 export function vtt(transcript, options) {
-  const written = cues(transcript, options).map(({ begin, end, voice, lines }) => {
+  const written = laidOut(transcript, options, false).map(({ begin, end, voice, lines }) => {
     const text = lines.join('\n').replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
     return `${stamp(begin, '.')} --> ${stamp(end, '.')}\n${voice && `<v ${voice}>`}${text}\n\n`;
   });

@@ -14,7 +14,8 @@ Exit codes:
   6    the broker or the service failed, or cannot be reached
   7    the deadline passed; the tasks go on
   8    nobody knows whether a recording was submitted: decide whether to submit it again
-  130  interrupted; the tasks go on";
+  130  interrupted; the tasks go on
+  141  whoever read standard output has closed it, as `head` does";
 
 pub(super) const EXAMPLES: &str = "\
 Where tokens come from:

@@ -37,10 +37,10 @@ impl Stdout {
 
     pub(super) fn put(&mut self, place: usize, entry: &Entry<'_>) -> Result<Vec<usize>, Failure> {
         let text = if self.is_array() { json(entry) } else { Ok(self.texts(entry)) };
-        self.held.insert(place, text.map_err(|error| failed(&error))?);
+        self.held.insert(place, text.map_err(|error| Failure::stdout(&error))?);
         let mut out = Vec::new();
         while let Some(text) = self.held.remove(&self.next) {
-            self.write(&text).map_err(|error| failed(&error))?;
+            self.write(&text).map_err(|error| Failure::stdout(&error))?;
             out.push(self.next);
             self.next += 1;
         }
@@ -53,7 +53,7 @@ impl Stdout {
             (true, 0) => b"[]\n",
             (true, _) => b"\n]\n",
         };
-        self.to.write_all(end).and_then(|()| self.to.flush()).map_err(|error| failed(&error))
+        self.to.write_all(end).and_then(|()| self.to.flush()).map_err(|error| Failure::stdout(&error))
     }
 
     /// JSON alone is one array with an entry a line.
@@ -92,10 +92,6 @@ impl Stdout {
 
 fn json(entry: &Entry<'_>) -> io::Result<Vec<u8>> {
     serde_json::to_vec(entry).map_err(io::Error::from)
-}
-
-fn failed(error: &io::Error) -> Failure {
-    Failure::files(format!("standard output: {error}"))
 }
 
 #[cfg(test)]

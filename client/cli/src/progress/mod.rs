@@ -81,7 +81,10 @@ impl Progress {
     pub(crate) fn looking_for(&self, intent: &Intent) {
         let recordings = intent.sources.len();
         self.tell(&Event::Looking { recordings });
-        self.line(format!("looking for a task of {recordings} recording(s) that may have been submitted"));
+        self.line(format!(
+            "looking for a task of {} that may have been submitted",
+            printer::count(recordings, "recording")
+        ));
     }
 
     /// A task of so many recordings is waited for.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     exit::{Exit, Failure},
     journal::Subject,
-    printer::{Sink, tell},
+    printer::{Sink, count, tell},
     source::Source,
 };
 
@@ -60,18 +60,23 @@ fn estimate(
         Some(length) => {
             let seconds = length.as_secs_f64() * (recordings * channels) as f64;
             format!(
-                "at most {} USD, if each is {} s of nothing but speech on {channels} channel(s)",
+                "at most {} USD, if each is {} s of nothing but speech on {channels}",
                 dollars(seconds * price),
-                length.as_secs()
+                length.as_secs(),
+                channels = count(channels, "channel"),
             )
         }
-        None => format!(
-            "{an_hour:.4} USD for each hour of speech on each of {channels} channel(s); how long they are is not \
-             known, say it with --audio-length"
-        ),
+        None => {
+            let on = if channels == 1 { String::new() } else { format!(" on each of {channels} channels") };
+            format!(
+                "{an_hour:.4} USD for each hour of speech{on}; how long they are is not known, say it with \
+                 --audio-length"
+            )
+        }
     };
     format!(
-        "{recordings} recordings would be submitted, {known} need not be. Estimated cost: {cost}. Nothing was sent."
+        "{} would be submitted, {known} need not be. Estimated cost: {cost}. Nothing was sent.",
+        count(recordings, "recording")
     )
 }
 
@@ -90,6 +95,7 @@ mod tests {
         assert!(told.contains("at most 2.52 USD"), "{told}");
         let little = estimate(1, 0, 1, Some(Duration::from_secs(60)), PRICE);
         assert!(little.contains("at most 0.0021 USD"), "{little}");
+        assert!(little.starts_with("1 recording would") && little.contains("on 1 channel."), "{little}");
         let unknown = estimate(10, 2, 1, None, PRICE);
         assert!(unknown.contains("0.1260 USD for each hour") && unknown.contains("not known"), "{unknown}");
     }

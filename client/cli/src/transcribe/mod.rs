@@ -61,9 +61,11 @@ pub(crate) async fn transcribe(
     planned.retain(|planned| again == Again::Begins || !files::are_done(journal.state(), planned, &layout));
     if planned.len() < all {
         let done = all - planned.len();
-        context
-            .progress
-            .note(&format!("{done} of {all} recordings are done already (--again does them again)"));
+        context.progress.note(&match all {
+            1 => "the recording is done already (--again does it again)".to_owned(),
+            _ if done == 1 => format!("1 of {all} recordings is done already (--again does it again)"),
+            _ => format!("{done} of {all} recordings are done already (--again does them again)"),
+        });
     }
     if planned.is_empty() {
         return Ok(Exit::Done);

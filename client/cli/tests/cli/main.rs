@@ -8,6 +8,7 @@ mod crash;
 // The commands about tokens and tasks.
 mod account;
 // The same with tokens of a relay.
+mod pipes;
 mod relay;
 
 // Where a run is cut off.

@@ -152,6 +152,15 @@ fn the_usual_line_holds_sixteen_full_width_characters_or_forty_two_others() {
 }
 
 #[test]
+fn a_name_takes_room_on_its_line_where_it_is_shown_and_none_where_it_is_not() {
+    let text = "forty-two |columns |are |what |a |line |may |have";
+    let transcript = mono(vec![by(0, said(0, text)), by(1, said(4000, "Yes."))]);
+    let (subtitles, text) = (Subtitles::of(&transcript), text.replace('|', ""));
+    assert_eq!(subtitles.cues()[0].lines.len(), 2);
+    assert!(subtitles.vtt().contains(&format!("\n<v Speaker 1>{text}\n")), "{}", subtitles.vtt());
+}
+
+#[test]
 fn a_script_without_boundaries_breaks_between_words() {
     let transcript = mono(vec![said(0, "ฉัน|รัก|ประเทศ|ไทย|มาก")]);
     let cues = lines(&Subtitles::of(&transcript).line_length(10).lines(9));

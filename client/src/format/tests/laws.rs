@@ -145,8 +145,9 @@ fn check_files(subtitles: &Subtitles<'_>, cues: &[Cue]) {
 
     let vtt = subtitles.vtt();
     let read = WebVtt::parse(&vtt).unwrap_or_else(|error| panic!("{error:?}: {vtt:?}"));
-    assert_eq!(read.blocks.len(), cues.len(), "{vtt:?}");
-    for (block, cue) in read.blocks.iter().zip(cues) {
+    let unnamed = subtitles.laid_out(false);
+    assert_eq!(read.blocks.len(), unnamed.len(), "{vtt:?}");
+    for (block, cue) in read.blocks.iter().zip(&unnamed) {
         let VttBlock::Que(read) = block else { panic!("{block:?} of {vtt:?}") };
         assert_eq!((read.timings.start.into(), read.timings.end.into()), (cue.begin, cue.end));
         let shown: Vec<String> = read.payload.iter().map(|line| displayed(line)).collect();
@@ -180,16 +181,21 @@ proptest! {
         prop_assert!(cues.windows(2).all(|pair| pair[0].end <= pair[1].begin));
         prop_assert_eq!(cues.iter().map(|cue| heard(&cue.text)).collect::<String>(), all.as_str());
         prop_assert_eq!(cues.iter().flat_map(|cue| &cue.lines).map(|line| heard(line)).collect::<String>(), all);
+        let fits = |line: &str, label: usize| {
+            clean::columns(line) + label <= line_length || linebreaks(line).count() == 1
+        };
         let mut speaking = Voice::default();
         for cue in &cues {
             prop_assert!(cue.lines.len() <= lines);
             let mut label = if cue.voice == speaking { 0 } else { cue.voice.label().len() };
             speaking = cue.voice;
             for line in &cue.lines {
-                let is_whole = linebreaks(line).count() == 1;
-                prop_assert!(clean::columns(line) + label <= line_length || is_whole, "{line:?} of {cues:?}");
+                prop_assert!(fits(line, label), "{line:?} of {cues:?}");
                 label = 0;
             }
+        }
+        for cue in subtitles.laid_out(false) {
+            prop_assert!(cue.lines.len() <= lines && cue.lines.iter().all(|line| fits(line, 0)), "{cue:?}");
         }
         check_files(&subtitles, &cues);
     }
