@@ -55,8 +55,11 @@ impl PollSchedule {
 
 impl Default for PollSchedule {
     /// For file transcription: seconds for a short recording, an hour or more for a long one.
+    ///
+    /// Of tasks of which nothing is known, two seconds to two minutes long, it makes as many looks as the vendor's SDK,
+    /// and finds their ends in five sixths of the delay. No schedule finds them in half of it with so few.
     fn default() -> Self {
-        Self::new(Duration::from_secs(1), 0.8, Duration::from_secs(5))
+        Self::new(Duration::from_millis(1500), 0.95, Duration::from_millis(5500))
     }
 }
 
