@@ -15,7 +15,8 @@ export interface TokenAnswer {
 export interface ClientOptions {
   /**
    * Gives the ID token of the page's user, which is exchanged at `broker`; or an answer of the broker, which the page's
-   * backend has fetched. Called anew for each token, about every 40 seconds while there is work.
+   * backend has fetched. Called anew for each token, about every 40 seconds while there is work, and not given up
+   * before it gives up itself. A fault of its own that may pass is a `ValetError` of the kind `Unavailable`.
    */
   token: () => string | TokenAnswer | Promise<string | TokenAnswer>;
   /** The broker's URL, as `https://valet.example.com`. Needed if `token` gives ID tokens. */
@@ -126,7 +127,7 @@ export interface SubmitOptions extends Abortable {
 }
 
 export interface WaitOptions extends Abortable {
-  /** Gives up after so long with `Deadline`; the task goes on. */
+  /** Gives up after so long with `Deadline`; the task goes on. `Infinity` is no deadline, as is none at all. */
   deadline?: number;
   /** Told of the task each time something was learnt of it. */
   onProgress?: (task: Task) => void;

@@ -2,6 +2,7 @@
 
 import { SECOND, retried } from './clock.js';
 import { refusal } from './http.js';
+import { checked } from './request.js';
 import { FLOOR } from './tokens.js';
 
 // A result may hold twelve hours of words, on several channels.
@@ -30,20 +31,23 @@ export function apiOf(send, tokens, clock) {
 
   /** A call that may be made again if it fails. */
   const again = (method, path, options) =>
-    retried(() => call(method, path, options), { clock, signal: options.signal });
+    retried(() => call(method, path, options), clock, options.signal);
+
+  const token = (signal) => retried(() => tokens.living(FLOOR, signal), clock, signal);
 
   /** Reads a result. The relay's own may ask for a token; no other host gets to see it. */
   async function download(url, signal) {
+    checked('transcription_url', url);
     const options = { ...DOWNLOAD, signal };
-    const { baseUrl } = await tokens.living(FLOOR, signal);
     const read = async () => {
+      const { baseUrl } = await tokens.living(FLOOR, signal);
       if (url.startsWith(`${baseUrl}/`)) return call('GET', url.slice(baseUrl.length + 1), options);
       const answer = await send(url, options);
       if (!answer.ok) throw refusal(answer);
       return answer;
     };
-    return (await retried(read, { clock, signal })).body;
+    return (await retried(read, clock, signal)).body;
   }
 
-  return { call, again, download };
+  return { call, again, token, download };
 }

@@ -7,38 +7,42 @@ import { sender } from './http.js';
 import { poller } from './poller.js';
 import { bodyOf, newKey } from './request.js';
 import { checkEnded, matched, outcomeOf, pathOf, taskOf } from './task.js';
-import { FLOOR, tokensOf } from './tokens.js';
+import { tokensOf } from './tokens.js';
 
 // Results of one task that are downloaded at a time.
 const DOWNLOADS = 4;
 
 export class Client {
   #api;
-  #tokens;
   #wait;
 
   constructor({ token, broker, clock = system }) {
     const send = sender(clock);
-    this.#tokens = tokensOf(token, broker, send, clock);
-    this.#api = apiOf(send, this.#tokens, clock);
-    this.#wait = poller(this.#api, this.#tokens, clock);
+    const tokens = tokensOf(token, broker, send, clock);
+    this.#api = apiOf(send, tokens, clock);
+    this.#wait = poller(this.#api, tokens, clock);
   }
 
   async token({ signal } = {}) {
-    const { token, baseUrl } = await this.#tokens.living(FLOOR, signal);
+    const { token, baseUrl } = await this.#api.token(signal);
     return { token, baseUrl };
   }
 
   /** Sent again only if it certainly did not arrive, or was refused with 429 or 503: it costs money. */
   async submit(request, { signal, idempotencyKey = newKey() } = {}) {
     const failed = (error) => {
-      if (isCertain(error)) throw error;
+      if (signal?.aborted || isCertain(error)) throw error;
       const message = `it may have been submitted (${error.message}); submit it again with the same idempotencyKey`;
       throw new ValetError('Ambiguous', message, { ...error, kind: 'Ambiguous', idempotencyKey });
     };
     const headers = { 'X-DashScope-Async': 'enable', 'Idempotency-Key': idempotencyKey };
     const options = { body: bodyOf(request), headers, signal, failed };
-    return taskOf(await this.#api.again('POST', 'services/audio/asr/transcription', options));
+    const answer = await this.#api.again('POST', 'services/audio/asr/transcription', options);
+    try {
+      return taskOf(answer);
+    } catch (error) {
+      return failed(error);
+    }
   }
 
   async fetch(id, { signal } = {}) {
@@ -87,7 +91,7 @@ export class Client {
     try {
       return { index, url, transcript: await this.download(download, { signal }) };
     } catch (error) {
-      if (!(error instanceof ValetError)) throw error;
+      if (signal?.aborted || !(error instanceof ValetError)) throw error;
       return { index, url, failure: { code: error.code, message: `its result: ${error.message}`, error } };
     }
   }

@@ -2,13 +2,16 @@
 
 export const SECOND = 1000;
 /** The longest `Retry-After` that is waited for. */
-const LONGEST_WAIT = 60 * SECOND;
+export const LONGEST_WAIT = 60 * SECOND;
+// Beyond it, `setTimeout` would not wait at all.
+const LONGEST_TIMER = 2 ** 31 - 1;
+const ATTEMPTS = 6;
 
 /** The machine's clock. A test turns its own: `now()`, and `timer(time, then)`, which gives what cancels it. */
 export const system = {
   now: () => performance.now(),
   timer(time, then) {
-    const id = setTimeout(then, time);
+    const id = setTimeout(then, Math.min(time, LONGEST_TIMER));
     return () => clearTimeout(id);
   },
 };
@@ -23,7 +26,7 @@ export function until(signal, begin) {
       settle(outcome);
     };
     const aborted = () => settling(reject)(signal.reason);
-    if (signal?.aborted) return aborted();
+    signal?.throwIfAborted();
     signal?.addEventListener('abort', aborted);
     end = begin(settling(resolve), settling(reject));
   });
@@ -40,13 +43,13 @@ export function backOff(failures, base) {
 }
 
 /** Calls again while the error may pass, with a bounded number of jittered waits. */
-export async function retried(call, { clock, signal, attempts = 6, base = SECOND / 2 }) {
+export async function retried(call, clock, signal) {
   for (let failures = 0; ; failures++) {
     try {
       return await call();
     } catch (error) {
-      const wait = error.retryAfter ?? backOff(failures, base);
-      if (!error.isRetryable || failures + 1 >= attempts || wait > LONGEST_WAIT) throw error;
+      const wait = error?.retryAfter ?? backOff(failures, SECOND / 2);
+      if (!error?.isRetryable || failures + 1 >= ATTEMPTS || wait > LONGEST_WAIT) throw error;
       await sleep(clock, wait, signal);
     }
   }

@@ -13,6 +13,7 @@ const USED_UP = /AllocationQuota|Purchased|Overdue/;
 export const sender = (clock) => async (url, { method, headers, body, limit = LIMIT, most = MAX_BODY, signal }) => {
   // Of all failures, the only one in which surely nothing was sent.
   if (globalThis.navigator?.onLine === false) throw new ValetError('Unreachable', 'this device is offline');
+  const { host } = new URL(url);
   return until(signal, (resolve, reject) => {
     const stop = new AbortController();
     const cancel = clock.timer(limit, () => reject(new ValetError('Lost', 'no answer came in time')));
@@ -27,7 +28,7 @@ export const sender = (clock) => async (url, { method, headers, body, limit = LI
       referrerPolicy: 'no-referrer',
     });
     // A browser does not say why it gives no answer.
-    const why = `${new URL(url).host} was not reached, or this origin is none of the app's`;
+    const why = `${host} was not reached, or this origin is none of the app's`;
     const failed = (error) => reject(error.kind ? error : new ValetError('Lost', why));
     sent.then((response) => answerOf(response, most)).then(resolve, failed);
     return () => {
@@ -53,16 +54,16 @@ async function answerOf(response, most) {
   let body;
   try {
     body = JSON.parse(text + decoder.decode());
-  } catch {
-    if (ok) throw malformed({ status });
-  }
-  const seconds = Number(headers.get('Retry-After') || NaN);
+  } catch {}
+  if (ok && !(body instanceof Object)) throw malformed({ status });
+  const seconds = Number(headers.get('Retry-After'));
   return {
     ok,
     status,
     body,
     requestId: headers.get('x-request-id') ?? undefined,
-    retryAfter: seconds >= 0 ? seconds * SECOND : undefined,
+    // One of no time at all, as some proxies have it, says nothing.
+    retryAfter: seconds >= 1 ? seconds * SECOND : undefined,
     // RFC 7240: whether the answer was held back until there was something to tell.
     isHeld: /\bwait\b/.test(headers.get('Preference-Applied') ?? ''),
   };

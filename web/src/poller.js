@@ -2,7 +2,7 @@
 // browser has few connections. Where answers are not held, tasks are looked at less and less often.
 
 import { CALL_LIFE } from './api.js';
-import { SECOND, backOff, sleep, until } from './clock.js';
+import { LONGEST_WAIT, SECOND, backOff, sleep, until } from './clock.js';
 import { ValetError, ofTask } from './error.js';
 import { LIMIT } from './http.js';
 import { pathOf, taskOf } from './task.js';
@@ -11,7 +11,8 @@ import { FLOOR } from './tokens.js';
 // How long the relay is asked to hold an answer, in seconds, and how many tasks one request may name.
 const HOLD = 30;
 const MOST_TASKS = 100;
-const [QUICKEST, SLOWEST] = [SECOND, 5 * SECOND];
+const QUICKEST = SECOND;
+const SLOWEST = 5 * SECOND;
 // After an answer that was held; one that came sooner than a second counts as not held.
 const PAUSE = SECOND / 4;
 
@@ -24,7 +25,7 @@ export function poller(api, tokens, clock) {
       const failed = (error) => reject(ofTask(error, id));
       const watch = { id, onProgress, resolve, reject: failed };
       const late = () => failed(new ValetError('Deadline', 'has not ended by the deadline; it goes on'));
-      const cancel = deadline === undefined ? undefined : clock.timer(deadline, late);
+      const cancel = deadline < Infinity ? clock.timer(deadline, late) : undefined;
       const lane = [...lanes].find((lane) => lane.ids().has(id) || lane.ids().size < MOST_TASKS) ?? new Lane();
       lanes.add(lane);
       lane.watches.add(watch);
@@ -46,16 +47,17 @@ export function poller(api, tokens, clock) {
     while (lane.watches.size) {
       lane.wake = new AbortController();
       const { signal } = lane.wake;
+      const rest = (time) => sleep(clock, Math.min(time, LONGEST_WAIT), signal);
       try {
         const { tasks, pause } = await look([...lane.ids()], signal);
         const isNews = tasks.filter((task) => lane.tell(task)).length;
         [quiet, failures] = [isNews ? 0 : quiet + 1, 0];
-        if (lane.watches.size) await sleep(clock, pause ?? Math.min(QUICKEST * 1.3 ** quiet, SLOWEST), signal);
+        if (lane.watches.size) await rest(pause ?? Math.min(QUICKEST * 1.3 ** quiet, SLOWEST));
       } catch (error) {
         // Somebody came or went.
         if (signal.aborted) continue;
-        if (error.isRetryable) {
-          await sleep(clock, error.retryAfter ?? backOff(failures++, SECOND), signal).catch(() => {});
+        if (error?.isRetryable) {
+          await rest(error.retryAfter ?? backOff(failures++, SECOND)).catch(() => {});
         } else {
           for (const watch of [...lane.watches]) watch.reject(error);
         }

@@ -5,12 +5,9 @@ import { ValetError } from './error.js';
 /** The body of a submit. Of its parameters the relay says what is wrong with them; that costs nothing either. */
 export function bodyOf({ urls, model = 'fun-asr', parameters, ...named }) {
   if (!urls?.length) throw wrong('urls', 'name at least one URL');
-  const fileUrls = urls.map(encoded);
-  const place = fileUrls.indexOf(undefined);
-  if (place >= 0) throw wrong(`urls[${place}]`, 'must begin with http:// or https://');
   return {
     model,
-    input: { file_urls: fileUrls },
+    input: { file_urls: urls.map((url, place) => checked(`urls[${place}]`, url)) },
     parameters: {
       vocabulary_id: named.vocabularyId,
       channel_id: named.channels,
@@ -25,6 +22,13 @@ export function bodyOf({ urls, model = 'fun-asr', parameters, ...named }) {
 }
 
 export const wrong = (field, problem) => new ValetError('InvalidRequest', `${field}: ${problem}`);
+
+/** A URL that can be fetched, as the service wants it. */
+export function checked(field, url) {
+  const sent = encoded(url);
+  if (!sent) throw wrong(field, 'must begin with http:// or https://');
+  return sent;
+}
 
 /** A URL as the service wants it: what is not plain ASCII is percent-encoded; what is, is left as it was signed. */
 export function encoded(text) {

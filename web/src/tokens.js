@@ -1,7 +1,7 @@
 // A token that lives is always at hand: renewed before its end, by one call at a time, kept when a renewal fails.
 // It is kept in memory alone. Nothing above it notices that tokens expire.
 
-import { SECOND, raced, retried } from './clock.js';
+import { SECOND, raced } from './clock.js';
 import { ValetError, malformed } from './error.js';
 import { confidential, refusal } from './http.js';
 
@@ -9,6 +9,7 @@ import { confidential, refusal } from './http.js';
 export const FLOOR = 2 * SECOND;
 // A renewal that failed is tried again after so long, while a token lives.
 const RETRY = SECOND;
+const TOKEN = /^[!-~]+$/;
 
 /** The token at hand. `source` gives the next one, or an ID token to exchange at `broker`. */
 export function tokensOf(source, broker, send, clock) {
@@ -19,6 +20,7 @@ export function tokensOf(source, broker, send, clock) {
 
   /** A token that lives for another `life`, or for as long as is to be had: `{ token, baseUrl, dies }`. */
   async function living(life, signal) {
+    signal?.throwIfAborted();
     const [now, kept] = [clock.now(), held];
     if (!kept || now + FLOOR >= kept.dies) return raced(renew(), signal);
     // One that may do is better than none.
@@ -41,12 +43,15 @@ export function tokensOf(source, broker, send, clock) {
 
   async function obtain() {
     try {
-      const asked = clock.now();
-      const given = await source();
-      const body = typeof given === 'string' ? await exchanged(given) : given;
+      let asked = clock.now();
+      let body = await source();
+      if (typeof body === 'string') {
+        asked = clock.now();
+        body = await exchanged(body);
+      }
       const { token = body?.access_token, base_url: baseUrl, expires_in: seconds } = body ?? {};
       const life = seconds * SECOND;
-      if (!/^[!-~]+$/.test(token ?? '') || !(life >= 0)) throw malformed();
+      if (!TOKEN.test(token ?? '') || !(life >= 0)) throw malformed();
       if (life <= FLOOR) throw new ValetError('Credentials', 'the sign-in has ended');
       // The last third of a life is time enough for several tries.
       const times = { dies: asked + life, renews: asked + (life * 2) / 3 };
@@ -59,14 +64,12 @@ export function tokensOf(source, broker, send, clock) {
   }
 
   /** What the broker gives for the user's ID token. */
-  function exchanged(idToken) {
+  async function exchanged(idToken) {
     if (!exchange) throw new ValetError('Configuration', 'broker: is needed to exchange an ID token');
-    const ask = async () => {
-      const answer = await send(exchange, { method: 'POST', headers: { Authorization: `Bearer ${idToken}` } });
-      if (!answer.ok) throw refusal(answer, idToken);
-      return answer.body;
-    };
-    return retried(ask, { clock, attempts: 4, base: SECOND / 4 });
+    if (!TOKEN.test(idToken)) throw new ValetError('Malformed', 'token: gave none');
+    const answer = await send(exchange, { method: 'POST', headers: { Authorization: `Bearer ${idToken}` } });
+    if (!answer.ok) throw refusal(answer, idToken);
+    return answer.body;
   }
 
   return { living, refuse };

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { system } from '../src/clock.js';
 import { Client, ValetError } from '../src/index.js';
 import { BASE, BROKER, Relay, refused, rejection, settled, task, tokens } from './relay.js';
 
@@ -125,12 +126,124 @@ test('a submit that may have arrived is not sent again, and can be, by its key',
   }
 });
 
-test('a token that cannot be had leaves no doubt about the submit', async () => {
+test('a submit that is answered with no task may have arrived too', async () => {
+  for (const body of [{}, null, 'null', { output: {} }]) {
+    const { client } = setUp({ [SUBMIT]: () => ({ body }) });
+    const error = await rejection(client.submit(REQUEST, { idempotencyKey: 'mine' }));
+    assert.deepEqual([error.kind, error.idempotencyKey], ['Ambiguous', 'mine'], JSON.stringify(body));
+  }
+});
+
+test('a token that cannot be had leaves no doubt about a submit, and is asked for as often as anything else', async () => {
   const { relay, clock, client } = setUp({ [TOKENS]: () => new TypeError('Failed to fetch') });
-  const refusing = rejection(client.submit(REQUEST));
+  for (const [place, call] of [() => client.submit(REQUEST), () => client.token(), () => client.download(`${BASE}/results/r`)].entries()) {
+    const refusing = rejection(call());
+    await clock.advance(120_000);
+    assert.equal((await refusing).kind, 'Lost');
+    assert.equal(relay.of(TOKENS).length, 6 * (place + 1));
+  }
+  assert.equal(relay.calls.length, 18);
+});
+
+test('the life of a token is counted from when it was asked for, not from when a sign-in began', async () => {
+  let signIn;
+  const token = () => new Promise((resolve) => (signIn = resolve));
+  const { relay, clock, client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'RUNNING') }) }, { token });
+  const first = client.fetch('t-1');
+  // The user takes two minutes to confirm it.
   await clock.advance(120_000);
-  assert.equal((await refusing).kind, 'Lost');
-  assert.equal(relay.of(SUBMIT).length, 0);
+  signIn('id-token');
+  await first;
+  await client.fetch('t-1');
+  assert.equal(relay.of(TOKENS).length, 1);
+});
+
+test('a fault of the token source is the page’s own, and tried again only if it says so', async () => {
+  const faults = [new ValetError('Unavailable', 'no network'), new TypeError('a bug')];
+  let asked = 0;
+  const token = () => {
+    throw faults[asked++];
+  };
+  const { clock, client } = setUp({}, { token });
+  const refusing = rejection(client.fetch('t-1'));
+  await clock.advance(10_000);
+  assert.equal(await refusing, faults[1]);
+  assert.equal(asked, 2);
+});
+
+test('what is no token is not sent', async () => {
+  for (const given of ['', 'two words', 'a\nb', 'tóken', '…']) {
+    const { relay, client } = setUp({}, { token: () => given });
+    assert.equal((await rejection(client.fetch('t-1'))).kind, 'Malformed', given);
+    assert.deepEqual(relay.calls, []);
+  }
+});
+
+test('an abort is told by its reason, whatever that is and whenever it comes', async () => {
+  const never = () => new Promise(() => {});
+  const results = [{ file_url: REQUEST.urls[0], subtask_status: 'SUCCEEDED', transcription_url: `${BASE}/results/r-1` }];
+  const routes = {
+    [TOKENS]: tokens(),
+    [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }),
+    'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'SUCCEEDED', { results }) }),
+    'GET /api/v1/results/*': () => ({ body: {} }),
+  };
+  for (const stuck of [...Object.keys(routes), 'the source', 'a pause']) {
+    for (const reason of [null, 'words', new Error('e'), new ValetError('Lost', 'mine')]) {
+      const token = stuck === 'the source' ? never : undefined;
+      const isHeld = stuck in routes;
+      const passing = stuck === 'a pause' && { [SUBMIT]: () => refused(503, 'SystemError') };
+      const { clock, client } = setUp({ ...routes, ...(isHeld && { [stuck]: never }), ...passing }, { token });
+      const stop = new AbortController();
+      let [outcome, isOver] = [undefined, false];
+      const ended = rejection(client.transcribe(REQUEST, { signal: stop.signal })).then((error) => {
+        [outcome, isOver] = [error, true];
+      });
+      await settled();
+      assert(!isOver, stuck);
+      stop.abort(reason);
+      await ended;
+      assert.equal(outcome, reason, `${stuck}: ${outcome}`);
+      await settled();
+      // What all share, a token, is not given up for one; nothing else is left behind.
+      if (stuck !== TOKENS) assert.deepEqual(clock.due(), [], stuck);
+    }
+  }
+});
+
+test('an abort that came before leaves no rejection that nobody handles', async () => {
+  const { relay, client } = setUp({ [TOKENS]: () => refused(401, 'invalid_subject_token') });
+  const signal = AbortSignal.abort();
+  for (const call of [client.fetch('t-1', { signal }), client.wait('t-1', { signal }), client.token({ signal }), client.submit(REQUEST, { signal })]) {
+    assert.equal(await rejection(call), signal.reason);
+  }
+  await settled();
+  assert.deepEqual(relay.calls, []);
+});
+
+test('a result whose URL is none fails alone', async () => {
+  const urls = ['a', 'b', 'c'].map((name) => `https://files.example.com/${name}.wav`);
+  const places = ['nowhere', 'file:///etc/passwd', `${BASE}/results/r-1`];
+  const results = urls.map((url, place) => ({ file_url: url, subtask_status: 'SUCCEEDED', transcription_url: places[place] }));
+  const { clock, client } = setUp({
+    'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'SUCCEEDED', { results }) }),
+    'GET /api/v1/results/*': () => ({ body: { transcripts: [] } }),
+  });
+  const { files } = await client.collect(await client.wait('t-1'), urls);
+  assert.deepEqual(files.map(({ failure }) => failure?.error.kind), ['InvalidRequest', 'InvalidRequest', undefined]);
+  assert.deepEqual(clock.due(), [], 'no timer is left behind');
+});
+
+test('Retry-After never has a call made again without a pause', async () => {
+  for (const seconds of ['0', '-1', '0.001', 'soon', '']) {
+    const { relay, clock, client } = setUp({ 'GET /api/v1/tasks/*': () => refused(503, 'SystemError', { 'Retry-After': seconds }) });
+    const refusing = rejection(client.fetch('t-1'));
+    await settled();
+    assert.equal(relay.calls.length, 2, seconds);
+    assert(clock.due()[0] >= 250, seconds);
+    await clock.advance(60_000);
+    assert.equal((await refusing).kind, 'Unavailable');
+  }
 });
 
 test('what breaks a rule is not sent', async () => {
@@ -233,4 +346,14 @@ test('one who gives up stops nobody else', async () => {
   assert.equal((await kept).status, 'RUNNING');
   assert.equal(relay.of(TOKENS).length, 1);
   assert.equal(await rejection(client.submit(REQUEST, { signal: AbortSignal.abort(reason) })), reason);
+});
+
+test('the machine’s clock knows no time that is too long', async () => {
+  for (const time of [2 ** 31, 1e12, Infinity]) {
+    let isEarly = false;
+    const cancel = system.timer(time, () => (isEarly = true));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    cancel();
+    assert(!isEarly, `${time}`);
+  }
 });

@@ -48,3 +48,27 @@ test('whatever a transcript holds, what is written is in order and nothing is sa
     assert.equal(heard(all.flatMap(({ lines }) => lines).join('')), said.join('') || heard(text));
   }
 });
+
+test('what a transcript does not say, or says with null, is not made up', () => {
+  const spoken = { text: 'Yes', punctuation: null, begin_time: null, end_time: null, speaker_id: null };
+  const sentence = { begin_time: 0, end_time: 1000, speaker_id: null, text: 'Yes', words: [spoken, null] };
+  const channels = [
+    { channel_id: null, text: null, sentences: [sentence, null] },
+    { text: 'No', sentences: null },
+    { text: 'Well', sentences: [{ text: 'Well', words: null, begin_time: null, end_time: null }] },
+    null,
+  ];
+  assert.match(txt({ properties: null, transcripts: channels }), /^Channel 1: (?=.*Yes)(?=.*No)(?=.*Well)[YesNoWell ]+\n$/);
+  assert.equal(txt({ transcripts: [channels[0]] }), 'Yes\n');
+  assert.equal(txt({ transcripts: null }), '');
+  for (const write of [srt, vtt, json]) assert(!write({ transcripts: [channels[0]] }).includes('undefined'));
+  assert(!srt({ transcripts: channels }).includes('null'));
+  assert.equal(JSON.parse(json({ transcripts: channels })).transcripts[3], null, 'the document itself is as it was');
+});
+
+test('a voice is a number, whatever stands there', () => {
+  for (const speaker of ['0', '1>\n\n00:00:00.000 --> 09:00:00.000\n', {}, [], true]) {
+    const transcript = { transcripts: [{ sentences: [{ text: 'Yes', speaker_id: speaker, begin_time: 0, end_time: 900 }] }] };
+    assert.match(vtt(transcript), /^WEBVTT\n\n00:00:00\.000 --> 00:00:00\.900\n(<v Speaker (\d|NaN)>)?Yes\n\n$/);
+  }
+});

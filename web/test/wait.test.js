@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Client } from '../src/index.js';
+import { Client, ValetError } from '../src/index.js';
 import { BROKER, Relay, refused, rejection, settled, task, tokens } from './relay.js';
 
 const [ONE, MANY] = ['GET /api/v1/tasks/*', 'POST /api/v1/tasks/wait'];
@@ -66,6 +66,33 @@ test('an answer at once with Retry-After is obeyed', async () => {
   assert.equal(relay.calls.length, 3);
 });
 
+test('Retry-After is obeyed within reason', async () => {
+  const answers = {
+    'an answer': (seconds) => ({ body: task('t-1', 'RUNNING'), headers: { 'Retry-After': seconds } }),
+    'a refusal': (seconds) => refused(503, 'SystemError', { 'Retry-After': seconds }),
+  };
+  for (const [what, answer] of Object.entries(answers)) {
+    for (const [seconds, least, most] of [['0', 7, 70], ['0.001', 7, 70], ['1e300', 4, 5], ['1e999', 4, 5], ['86400', 4, 5]]) {
+      const { relay, clock, client } = setUp({ [ONE]: () => answer(seconds) });
+      const stop = new AbortController();
+      client.wait('t-1', { signal: stop.signal }).catch(() => {});
+      await clock.advance(240_000);
+      const asked = relay.calls.filter(({ kind }) => kind.startsWith('GET')).length;
+      assert(asked >= least && asked <= most, `${what}, ${seconds}: ${asked} queries in four minutes`);
+      stop.abort();
+    }
+  }
+});
+
+test('a source that says that its fault passes ends no wait', async () => {
+  const faults = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(() => new ValetError('Unavailable', 'no network'));
+  const relay = new Relay({ 'POST /v1/tokens': tokens(), [ONE]: () => ({ body: task('t-1', 'SUCCEEDED') }) });
+  const token = () => (faults.length ? Promise.reject(faults.pop()) : 'id-token');
+  const ended = new Client({ broker: BROKER, token, clock: relay.clock }).wait('t-1');
+  await relay.clock.advance(300_000);
+  assert.equal((await ended).status, 'SUCCEEDED');
+});
+
 test('many tasks are waited for in one request, and each is told of its own end', async () => {
   let tell;
   const { relay, clock, client } = setUp({ [MANY]: () => new Promise((resolve) => (tell = resolve)) });
@@ -119,6 +146,9 @@ test('a deadline ends a wait and nothing else', async () => {
   await clock.advance(10_000);
   assert.deepEqual([(await late).kind, (await late).taskId], ['Deadline', 't-1']);
   assert(isOpen);
+  client.wait('t-1', { deadline: Infinity }).catch(() => {});
+  await settled();
+  assert(!clock.due().includes(Infinity), 'one that is endless is none');
 });
 
 test('progress is told of each thing learnt, and an error in telling it ends that wait alone', async () => {

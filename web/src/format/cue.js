@@ -4,11 +4,18 @@ import { cut } from './cut.js';
 import { CLAUSE, SENTENCE, WORD, piecesOf, wrap } from './piece.js';
 import { columns } from './text.js';
 
-const [LINES, MIN_DURATION, MAX_DURATION, MIN_GAP, MAX_PAUSE] = [2, 833, 7000, 83, 1000];
+const LINES = 2;
+const MIN_DURATION = 833;
+const MAX_DURATION = 7000;
+const MIN_GAP = 83;
+const MAX_PAUSE = 1000;
 
 // What makes a way to group worse: a cue, its fullness, each further sentence, too little time to read it, and an end
 // at a word, a clause, a sentence.
-const [CUE, NEXT_SENTENCE, HASTE, AT] = [1000, 2500, 4000, [500, 200, 0]];
+const CUE = 1000;
+const NEXT_SENTENCE = 2500;
+const HASTE = 4000;
+const AT = [500, 200, 0];
 // A pause like a comma's.
 const BREATH = 300;
 

@@ -5,7 +5,8 @@ import { cuesOf } from './cue.js';
 import { isSilent, isWide, oneLine, part } from './text.js';
 import { turnsOf } from './turn.js';
 
-const [LATIN, FULL_WIDTH] = [42, 32];
+const LATIN = 42;
+const FULL_WIDTH = 32;
 
 /** What subtitles show at a time: `[{ begin, end, voice, lines }]`, by when it appears; times in milliseconds. */
 export function cues(transcript, options) {
@@ -61,7 +62,11 @@ export function json(transcript) {
   return `${JSON.stringify(transcript)}\n`;
 }
 
-function read({ transcripts: channels = [], properties = {} }, speakers) {
+/** Drops what is null: it says nothing. */
+const said = (_, value) => (Array.isArray(value) ? value.flat() : (value ?? undefined));
+
+function read(transcript, speakers) {
+  const { transcripts: channels = [], properties = {} } = JSON.parse(JSON.stringify(transcript), said);
   const length = properties.original_duration_in_milliseconds ?? 0;
   return { channels, length, shown: { speakers, channels: channels.length > 1 } };
 }

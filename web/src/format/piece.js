@@ -4,7 +4,9 @@ import { cut } from './cut.js';
 import { columns, mayBreak } from './text.js';
 
 /** What ends with a piece. */
-export const [WORD, CLAUSE, SENTENCE] = [0, 1, 2];
+export const WORD = 0;
+export const CLAUSE = 1;
+export const SENTENCE = 2;
 
 /** Cuts a turn where a line may break and a word ends; what is wider than `most`, inside of words as well. */
 export function piecesOf({ text, words }, most) {
@@ -45,7 +47,8 @@ function saidAt(text, { start, end, time: [from, to] }, position) {
 
 // A line that breaks where nothing pauses; a full one counts a thousand, both by the square of their fullness; and the
 // fewest lines, whatever the rest costs.
-const [AT_WORD, LINE] = [150, 1e6];
+const AT_WORD = 150;
+const LINE = 1e6;
 
 /** In as few lines as there can be; of all ways to do so, where they are even and break after a clause. */
 export function wrap(pieces, length, indent) {

@@ -23,9 +23,9 @@ export function turnsOf(channel, length, shown) {
 }
 
 /** Whose words they are, as far as more than one is possible: counted from 1, where the service counts from 0. */
-function voiceOf({ channel_id: channel = 0 }, { speaker_id: speaker }, { speakers, channels }) {
-  const named = channels ? [`Channel ${channel + 1}`] : [];
-  if (speakers && speaker !== undefined && speaker !== null) named.push(`${channels ? 's' : 'S'}peaker ${speaker + 1}`);
+export function voiceOf({ channel_id: channel = 0 }, { speaker_id: speaker }, { speakers, channels }) {
+  const named = channels ? [`Channel ${+channel + 1}`] : [];
+  if (speakers && speaker !== undefined) named.push(`${channels ? 's' : 'S'}peaker ${+speaker + 1}`);
   return named.join(', ');
 }
 
