@@ -6,6 +6,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tempfile::TempDir;
 use valet_demo::{APP, StackSettings};
+use valet_sandbox::Operation;
 use valet_server::secret::AppSecret;
 
 use crate::{
@@ -110,7 +111,7 @@ async fn a_page_reads_its_own_apps_answers_and_refusals() {
     assert_eq!(token.header("vary"), Some("Origin"));
     assert_eq!(
         token.header("access-control-expose-headers"),
-        Some("x-request-id, Retry-After, Preference-Applied")
+        Some("x-request-id, Retry-After, Preference-Applied, Content-Range")
     );
     let bearer = token.token();
     let ask = |method, path: &str, origin: &str| {
@@ -132,8 +133,19 @@ async fn a_page_reads_its_own_apps_answers_and_refusals() {
     // Another app's page is told why not, and a page of nobody's nothing.
     let others = answered(ask(Method::GET, "/api/v1/tasks/", OTHER)).await;
     assert_eq!((code(&others), reader(&others)), ((403, "AccessDenied".into()), Some(OTHER)));
-    let nobodys = answered(ask(Method::GET, "/api/v1/tasks/", "https://evil.example.com")).await;
-    assert_eq!((nobodys.status, reader(&nobodys)), (403, None));
+    for nobody in ["https://evil.example.com", "null", "http://page.example.com"] {
+        for path in ["/api/v1/tasks/", "/api/v1/tasks/abc"] {
+            let refused = answered(ask(Method::GET, path, nobody)).await;
+            assert_eq!((code(&refused), reader(&refused)), ((403, "AccessDenied".into()), None), "{path}");
+        }
+        for path in [SUBMIT, "/api/v1/tasks/wait", "/api/v1/tasks/abc/cancel"] {
+            let body = json!({ "model": "fun-asr", "input": { "file_urls": ["http://127.0.0.1:9/a.wav"] } });
+            let post = ask(Method::POST, path, nobody).header("x-dashscope-async", "enable").json(&body);
+            let refused = answered(post).await;
+            assert_eq!((code(&refused), reader(&refused)), ((403, "AccessDenied".into()), None), "{path}");
+        }
+    }
+    assert_eq!(pages.stage.stack.sandbox.count(Operation::Submit), 0, "nothing of theirs gets through");
     let others = pages.token(APP, &secret, OTHER).await;
     assert_eq!((code(&others), reader(&others)), ((403, "origin_not_allowed".into()), Some(OTHER)));
     pages.stage.stop().await;
@@ -246,10 +258,21 @@ async fn the_playground_is_served_whole_and_lets_nothing_else_in() {
     for nowhere in ["/playground/nothing.js", "/playground/valet/../style.css.map"] {
         assert_eq!(answered_elsewhere(pages.stage.request(Method::GET, nowhere)).await.status, 404);
     }
+    let folder = answered_elsewhere(pages.stage.request(Method::HEAD, "/playground")).await;
+    assert_eq!(folder.status, 200, "it leads to the page");
+    for path in ["/playground", "/playground/", "/playground/page.js", "/playground/settings.json"] {
+        let post = answered_elsewhere(pages.stage.request(Method::POST, path)).await;
+        assert_eq!(code(&post), (405, "method_not_allowed".into()), "{path}");
+        assert_eq!(post.header("allow"), Some("GET, HEAD"), "{path}");
+        assert!(post.header("x-request-id").is_some(), "{path}");
+    }
     let config = pages.stage.stack.config.replace("[playground]", "[playground]\nenabled = false");
     reload(&pages.stage, &config).await;
-    for gone in ["/playground/", "/playground/page.js", "/playground/settings.json"] {
-        assert_eq!(answered_elsewhere(pages.stage.request(Method::GET, gone)).await.status, 404, "{gone}");
+    for gone in ["/playground", "/playground/", "/playground/page.js", "/playground/settings.json"] {
+        for method in [Method::GET, Method::POST] {
+            let answer = answered_elsewhere(pages.stage.request(method, gone)).await;
+            assert_eq!(code(&answer), (404, "not_found".into()), "{gone}");
+        }
     }
     pages.stage.stop().await;
 }

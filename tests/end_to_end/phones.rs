@@ -266,5 +266,6 @@ fn both_programs_do_what_the_exchanges_do() {
             let program = program.replace("tasks/\\(id)", "tasks/$id");
             assert!(program.contains(word), "{word} is missing: {program}");
         }
+        assert!(!program.contains("UUID"), "a call that is made again keeps its key: {program}");
     }
 }

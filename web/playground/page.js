@@ -1,24 +1,27 @@
 // The playground's flow: who asks, what for, how far it is, and what came of it. Tokens stay in this module's memory.
 
-import { Client } from './valet/index.js';
+import { Client, ValetError } from './valet/index.js';
+import { newKey } from './valet/request.js';
 import { shown } from './transcript.js';
 
 const part = (id) => document.getElementById(id);
-const [form, status, busy, problem] = ['form', 'status', 'busy', 'problem'].map(part);
+const [form, who, status, busy, problem] = ['form', 'who', 'status', 'busy', 'problem'].map(part);
 const [start, stop, transcripts] = ['start', 'stop', 'transcripts'].map(part);
 
+// The broker, which may lie below a path.
+const BROKER = new URL('..', location.href).href;
 const STATUSES = { PENDING: 'waiting for its turn', RUNNING: 'being transcribed' };
 
 let running;
 let client;
-/** What may have been submitted, and the key that makes it safe to submit it again. */
+/** What may have been submitted, and the key by which it is submitted once, however often it is tried. */
 let doubtful;
 
 /** Which apps this page can be signed in as; and whether it was opened where the broker expects it. */
 async function setUp() {
   const settings = await (await fetch('settings.json', { cache: 'no-store' })).json();
-  if (settings.origin !== location.origin) {
-    say(part('elsewhere'), `This broker calls itself ${settings.origin}: open ${settings.origin}/playground/ instead.`);
+  if (settings.url !== new URL('.', location.href).href) {
+    say(part('elsewhere'), `This broker expects this page elsewhere: open ${settings.url} instead.`);
   }
   if (!settings.sign_in.length) return;
   for (const app of settings.sign_in) part('app').append(new Option(app, app));
@@ -46,10 +49,17 @@ async function token() {
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ app }),
     cache: 'no-store',
-  });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(`${body.detail} (${body.code})`);
-  return body;
+  }).catch(() => passing('the broker was not reached'));
+  const body = await answer.json().catch(() => passing(`the broker answered with ${answer.status}`));
+  if (answer.ok) return body;
+  const why = `${body.detail} (${body.code})`;
+  if (answer.status === 429 || answer.status >= 500) passing(why);
+  throw new Error(why);
+}
+
+/** Fails so that it is tried again. */
+function passing(why) {
+  throw new ValetError('Unavailable', why);
 }
 
 function request() {
@@ -68,25 +78,24 @@ async function run() {
   const text = JSON.stringify(wanted);
   const stopping = new AbortController();
   running = { stopping };
+  if (doubtful?.text !== text) doubtful = { text, key: newKey() };
   const { signal } = stopping;
   const onProgress = (task) => {
+    doubtful = undefined;
     running.task = task;
     say(status, `The task is ${STATUSES[task.status] ?? task.status.toLowerCase()}.`);
   };
   begun();
   try {
-    client ??= new Client({ broker: location.origin, token });
+    client ??= new Client({ broker: BROKER, token });
     say(status, 'Submitting…');
-    const idempotencyKey = doubtful?.text === text ? doubtful.key : undefined;
-    const { files } = await client.transcribe(wanted, { signal, onProgress, idempotencyKey });
-    doubtful = undefined;
+    const { files } = await client.transcribe(wanted, { signal, onProgress, idempotencyKey: doubtful.key });
     transcripts.append(...files.map(shown));
     transcripts.hidden = false;
     const seconds = Math.round((performance.now() - began) / 1000);
     const done = files.filter((file) => file.transcript).length;
     say(status, `Done in ${seconds} s: ${done} of ${files.length} ${files.length === 1 ? 'recording' : 'recordings'} transcribed.`);
   } catch (error) {
-    if (error.idempotencyKey) doubtful = { text, key: error.idempotencyKey };
     // A task that was cancelled may be told of before the answer to its cancellation comes.
     if (signal.aborted) say(status, signal.reason);
     else if (running.task?.status === 'CANCELED') say(status, 'Cancelled.');
@@ -98,11 +107,14 @@ async function run() {
 
 /** A task that has not begun is cancelled; one that has goes on, and nobody waits for it. */
 async function cancel() {
+  if (stop.ariaDisabled) return;
   const { task, stopping } = running;
-  stop.disabled = true;
+  stop.ariaDisabled = 'true';
   try {
-    if (task) await client.cancel(task.id);
-    stopping.abort(task ? 'Cancelled.' : 'Cancelled; what was being submitted may go on.');
+    if (!task) return stopping.abort('Cancelled. What was being submitted may go on: Transcribe again to see.');
+    if (task.isFinal) return stopping.abort('Cancelled. The task had ended by then.');
+    await client.cancel(task.id);
+    stopping.abort('Cancelled.');
   } catch (error) {
     stopping.abort(`No longer waited for. The task goes on: ${error.message}`);
   }
@@ -112,14 +124,20 @@ function begun() {
   for (const article of transcripts.querySelectorAll('article')) article.remove();
   transcripts.hidden = problem.hidden = true;
   busy.hidden = stop.hidden = false;
-  stop.disabled = false;
-  start.disabled = true;
+  stop.ariaDisabled = null;
+  // Not disabled: whoever has pressed it by keyboard stays there.
+  start.ariaDisabled = 'true';
+  if (who.contains(document.activeElement)) start.focus();
+  // Tokens are renewed for who has begun.
+  who.disabled = true;
 }
 
 function ended() {
   running = undefined;
+  if (document.activeElement === stop) start.focus();
   busy.hidden = stop.hidden = true;
-  start.disabled = false;
+  start.ariaDisabled = null;
+  who.disabled = false;
 }
 
 function failed(error) {

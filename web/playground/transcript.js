@@ -2,6 +2,7 @@
 
 import { made } from './element.js';
 import { playerOf } from './player.js';
+import { sound, voiceOf } from './valet/format/turn.js';
 import * as files from './valet/index.js';
 
 const FORMATS = [
@@ -36,22 +37,26 @@ export function shown({ index, url, transcript, failure }) {
 function spoken({ begin, end, voice, text }, player) {
   const button = made('button', { type: 'button' });
   const time = made('time', { textContent: clock(begin), dateTime: `PT${(begin / 1000).toFixed(3)}S` });
-  button.append(time);
-  if (voice) button.append(made('span', { className: 'voice', textContent: voice }));
+  // The spaces are for those who hear it.
+  button.append(time, ' ');
+  if (voice) button.append(made('span', { className: 'voice', textContent: voice }), ' ');
   button.append(made('span', { textContent: text }));
   player.plays(button, begin, end);
   return button;
 }
 
-function sentencesOf({ transcripts = [] }) {
-  const several = transcripts.length > 1;
-  const all = transcripts.flatMap(({ channel_id: channel, sentences = [] }) =>
-    sentences.map(({ begin_time: begin, end_time: end, text, speaker_id: speaker }) => {
-      const voice = [several && `Channel ${channel + 1}`, speaker !== undefined && `Speaker ${speaker + 1}`];
-      return { begin, end, text, voice: voice.filter(Boolean).join(', ') };
-    }),
-  );
-  return all.sort((a, b) => a.begin - b.begin);
+/** What is said, as the module's files have it; all of a channel's text, if it has no sentences. */
+function sentencesOf(transcript) {
+  const { transcripts: channels = [] } = sound(transcript);
+  const shown = { speakers: true, channels: channels.length > 1 };
+  const all = channels.flatMap((channel) => {
+    const { sentences = [], text } = channel;
+    return (sentences.length ? sentences : [{ text }]).map((sentence) => {
+      const { begin_time: begin = 0, end_time: end = Infinity, text = '' } = sentence;
+      return { begin, end, text, voice: voiceOf(channel, sentence, shown) };
+    });
+  });
+  return all.filter(({ text }) => text.trim()).sort((a, b) => a.begin - b.begin);
 }
 
 function downloads(url, transcript) {

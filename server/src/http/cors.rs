@@ -11,7 +11,7 @@ use super::{Doors, X_REQUEST_ID};
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, X-DashScope-Async, Idempotency-Key, Prefer, Range";
 /// What they read beside what any page may.
-const RESPONSE_HEADERS: &str = "x-request-id, Retry-After, Preference-Applied";
+const RESPONSE_HEADERS: &str = "x-request-id, Retry-After, Preference-Applied, Content-Range";
 /// For how long a browser need not ask again, in seconds; what a page may read is said with each answer.
 const MAX_AGE: &str = "600";
 

@@ -90,9 +90,9 @@ impl Routes {
             .route("/api/v1/tokens", any(only_post))
             .route("/oauth/token", any(only_post))
             .route("/oauth/revoke", any(only_post))
-            .fallback(not_found)
             .method_not_allowed_fallback(only_get)
-            .merge(playground::routes())
+            .merge(playground::routes(doors.clone()))
+            .fallback(not_found)
             .with_state(doors.clone());
         Self { doors, rest }
     }

@@ -7,6 +7,7 @@ use axum::{
     Extension, Router,
     body::Body,
     extract::{Path, Request, State},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -16,7 +17,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Doors, Peer, body, fields, fields::Fields, not_found, v1};
+use super::{Doors, Peer, body, fields, fields::Fields, not_found, only_get, v1};
 use crate::{
     audit::Door,
     identity::Credential,
@@ -68,12 +69,22 @@ const FILES: &[(&str, &str, &str)] = files! {
 };
 
 /// The routes of the page; where it is not switched on, there is nothing behind them.
-pub(super) fn routes() -> Router<Arc<Doors>> {
+pub(super) fn routes(doors: Arc<Doors>) -> Router<Arc<Doors>> {
     Router::new()
-        .route("/playground", get(|| async { Redirect::permanent("/playground/") }))
+        // Relative: the broker may lie below a path of the public URL.
+        .route("/playground", get(|| async { Redirect::permanent("playground/") }))
         .route("/playground/", get(index))
         .route("/playground/settings.json", get(settings))
         .route("/playground/{*name}", get(file))
+        .method_not_allowed_fallback(only_get)
+        .layer(from_fn_with_state(doors, if_switched_on))
+}
+
+async fn if_switched_on(State(doors): State<Arc<Doors>>, request: Request, next: Next) -> Response {
+    match doors.issue.site.load().playground.is_some() {
+        true => next.run(request).await,
+        false => not_found(State(doors), request).await.into_response(),
+    }
 }
 
 async fn index(doors: State<Arc<Doors>>, request: Request) -> Response {
@@ -82,8 +93,7 @@ async fn index(doors: State<Arc<Doors>>, request: Request) -> Response {
 
 async fn file(State(doors): State<Arc<Doors>>, Path(name): Path<String>, request: Request) -> Response {
     let site = doors.issue.site.load();
-    let found = FILES.iter().find(|(known, ..)| *known == name).filter(|_| site.playground.is_some());
-    match found {
+    match FILES.iter().find(|(known, ..)| *known == name) {
         Some((_, kind, text)) => guarded(&doors, &site, kind, Bytes::from_static(text.as_bytes())),
         None => not_found(State(doors.clone()), request).await.into_response(),
     }
@@ -93,15 +103,13 @@ async fn file(State(doors): State<Arc<Doors>>, Path(name): Path<String>, request
 async fn settings(
     State(doors): State<Arc<Doors>>,
     Extension(peer): Extension<Peer>,
-    request: Request,
+    headers: HeaderMap,
 ) -> Response {
     let site = doors.issue.site.load();
-    let Some(playground) = &site.playground else {
-        return not_found(State(doors.clone()), request).await.into_response();
-    };
-    let is_near = is_near(&site, &peer, request.headers());
-    let sign_in = if is_near { &playground.sign_in[..] } else { &[] };
-    let settings = json!({ "origin": site.own_origin(), "sign_in": sign_in });
+    let sign_in = site.playground.as_ref().filter(|_| is_near(&site, &peer, &headers));
+    let sign_in = sign_in.map_or(&[][..], |playground| &playground.sign_in);
+    let broker = if site.public_url.is_empty() { site.own_origin() } else { &site.public_url };
+    let settings = json!({ "url": format!("{broker}/playground/"), "sign_in": sign_in });
     guarded(&doors, &site, "application/json", Bytes::from(settings.to_string()))
 }
 

@@ -3,7 +3,7 @@
 
 import { cuesOf } from './cue.js';
 import { isSilent, isWide, oneLine, part } from './text.js';
-import { turnsOf } from './turn.js';
+import { sound, turnsOf } from './turn.js';
 
 const LATIN = 42;
 const FULL_WIDTH = 32;
@@ -62,11 +62,8 @@ export function json(transcript) {
   return `${JSON.stringify(transcript)}\n`;
 }
 
-/** Drops what is null: it says nothing. */
-const said = (_, value) => (Array.isArray(value) ? value.flat() : (value ?? undefined));
-
 function read(transcript, speakers) {
-  const { transcripts: channels = [], properties = {} } = JSON.parse(JSON.stringify(transcript), said);
+  const { transcripts: channels = [], properties = {} } = sound(transcript);
   const length = properties.original_duration_in_milliseconds ?? 0;
   return { channels, length, shown: { speakers, channels: channels.length > 1 } };
 }

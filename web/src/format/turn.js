@@ -3,6 +3,12 @@
 import { append, columns, isSilent, part, startsBlank } from './text.js';
 import { settle } from './times.js';
 
+/** A transcript without what is null: that says nothing. */
+export function sound(transcript) {
+  const said = (_, value) => (Array.isArray(value) ? value.flat() : (value ?? undefined));
+  return JSON.parse(JSON.stringify(transcript), said);
+}
+
 /** What each voice of a channel says until another one does: `{ voice, text, words: [{ start, end, time, ends }] }`. */
 export function turnsOf(channel, length, shown) {
   const turns = [];

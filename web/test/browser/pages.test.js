@@ -67,12 +67,17 @@ test('a page of another origin gets nothing, and nothing of its gets through', a
   const { error } = await opened.transcribe({ urls: [url('market.wav')] }, 3000);
   assert(error, 'it is refused');
   assert.deepEqual([(await handedOut(opened.seen)).length, await stage.submits()], [0, before]);
-  // Even with a token that it has from elsewhere.
-  const asked = await opened.page.evaluate(async ([broker, token]) => {
-    const ask = (headers) => fetch(`${broker}/api/v1/tasks/`, { headers }).then(() => 'read', (error) => error.name);
-    return [await ask({ Authorization: `Bearer ${token}` }), await ask({})];
-  }, [stage.broker, opened.idToken]);
-  assert.deepEqual(asked, ['TypeError', 'TypeError']);
+  // Even with a relay token that it has from elsewhere, and that opens the relay.
+  const asPage = (bearer) => ({ Authorization: `Bearer ${bearer}`, Origin: stage.page });
+  const exchange = await fetch(`${stage.broker}/v1/tokens`, { method: 'POST', headers: asPage(opened.idToken) });
+  const { token } = await exchange.json();
+  const path = `${stage.broker}/api/v1/tasks/`;
+  assert.equal((await fetch(path, { headers: asPage(token) })).status, 200);
+  const asked = await opened.page.evaluate(async ([path, token]) => {
+    const ask = (init) => fetch(path, init).then(({ type }) => type, (error) => error.name);
+    return [await ask({ headers: { Authorization: `Bearer ${token}` } }), await ask({}), await ask({ mode: 'no-cors' })];
+  }, [path, token]);
+  assert.deepEqual(asked, ['TypeError', 'TypeError', 'opaque']);
   assert(opened.seen.said.some((text) => text.includes('CORS')), opened.seen.said.join());
   await opened.context.close();
 });
@@ -133,6 +138,22 @@ test('a recording outlives the tokens that it is asked for by', async () => {
     const tokens = new Set(await handedOut(opened.seen));
     assert(tokens.size >= 2, `${tokens.size} tokens`);
     assert.equal(opened.seen.said.join('\n'), '', 'none was used after its end');
+    await opened.context.close();
+  } finally {
+    await slow.stop();
+  }
+});
+
+test('a broker that crashes and comes back costs a page nothing but time', async () => {
+  const slow = await start({ running: 4 });
+  try {
+    const opened = await openAs(slow.page, 'page', slow);
+    const transcribing = opened.transcribe({ urls: [`${slow.files}/market.wav`] });
+    await until(() => opened.seen.requests.some((request) => request.url().includes('/tasks/')), 'it waits');
+    await slow.crash(1500);
+    const { files, error } = await transcribing;
+    assert(files?.[0].transcript, JSON.stringify(error));
+    assert.equal(await slow.submits(), 1);
     await opened.context.close();
   } finally {
     await slow.stop();

@@ -178,6 +178,132 @@ test('a submit whose answer is lost is sent again by the same key, and happens o
   await context.close();
 });
 
+test('what was cancelled while it was being submitted, is submitted once; what was answered, anew', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const before = await stage.submits();
+  const start = page.getByRole('button', { name: 'Transcribe' });
+  let [keys, isHeld] = [[], true];
+  await page.route('**/transcription', async (route) => {
+    keys.push(route.request().headers()['idempotency-key']);
+    if (!isHeld) return route.continue();
+    isHeld = false;
+    // It arrives, and its answer never does.
+    await route.fetch();
+  });
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await start.click();
+  await until(async () => (await stage.submits()) === before + 1, 'it arrives');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await statusIs(page, /^Cancelled\. What was being submitted may go on/);
+  await start.click();
+  await statusIs(page, /^Done/);
+  assert.equal(await stage.submits(), before + 1, 'it is the same task');
+  await start.click();
+  await statusIs(page, /^Submitting|^The task/);
+  await statusIs(page, /^Done/);
+  assert.equal(await stage.submits(), before + 2, 'another task');
+  assert.deepEqual(keys.map((key) => keys.indexOf(key)), [0, 0, 2]);
+  await context.close();
+});
+
+test('nobody becomes somebody else while a task is waited for, and the keyboard loses no place', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const [app, token] = [page.getByLabel('Sign in on this machine as'), page.getByLabel('ID token of your user')];
+  const focused = () => page.evaluate(() => document.activeElement.id);
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await app.selectOption('');
+  await token.fill(stage.issuer.idToken('demo'));
+  await token.press('Enter');
+  await statusIs(page, /^The task/);
+  assert.deepEqual([await app.isDisabled(), await token.isDisabled(), await focused()], [true, true, 'start']);
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(), 'stop');
+  await page.keyboard.press('Enter');
+  await statusIs(page, /^(Cancelled|No longer waited for)/);
+  assert.deepEqual([await app.isDisabled(), await token.isDisabled(), await focused()], [false, false, 'start']);
+  assert.equal(await page.getByRole('alert').filter({ visible: true }).count(), 0);
+  await context.close();
+});
+
+test('a sign-in that fails for a while is tried again', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const answers = [(route) => route.abort(), (route) => route.fulfill({ status: 502, body: 'Bad Gateway' })];
+  await page.route('**/sign-in', (route) => (answers.shift() ?? ((route) => route.continue()))(route));
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  assert.equal(answers.length, 0);
+  await context.close();
+});
+
+test('below a path the ID token goes to the broker and nowhere else', async () => {
+  const deep = await start({ path: '/speech/valet' });
+  try {
+    // A proxy may lead from the folder's name to the folder.
+    const { page, context, seen } = await open(browser, `${deep.broker}/playground`, DESKTOP);
+    assert.equal(page.url(), `${deep.broker}/playground/`);
+    const idToken = deep.issuer.idToken('demo');
+    await page.getByLabel('URLs of recordings').fill(`${deep.files}/market.wav`);
+    if (await page.locator('#here').isVisible()) await page.getByLabel('Sign in on this machine as').selectOption('');
+    await page.getByLabel('ID token of your user').fill(idToken);
+    await page.getByRole('button', { name: 'Transcribe' }).click();
+    await statusIs(page, /^Done/);
+    assert.equal(await page.locator('#elsewhere').isVisible(), false);
+    const shown = await Promise.all(seen.requests.map(async (request) => [request.url(), (await request.allHeaders()).authorization]));
+    const places = shown.filter(([, bearer]) => bearer === `Bearer ${idToken}`).map(([url]) => url);
+    assert.deepEqual([...new Set(places)], [`${deep.broker}/v1/tokens`]);
+    for (const [url] of shown) assert(url.startsWith(`${deep.broker}/`), url);
+    assert.equal(seen.said.join('\n'), '');
+    await context.close();
+  } finally {
+    await deep.stop();
+  }
+});
+
+test('whatever a transcript, a name or a refusal holds is text', async () => {
+  const { page, context, seen } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const evil = '<img src=x onerror="document.title=1"><script>document.title=2</script>"\'>{{7*7}}\u202e';
+  const said = (text, more) => ({ begin_time: 0, end_time: 900, text, words: [], ...more });
+  const transcript = {
+    file_url: evil,
+    properties: null,
+    transcripts: [
+      { text: evil, sentences: [said(evil, { speaker_id: null }), said('Yes.', { speaker_id: 1 }), null, said(null)] },
+      { channel_id: 1, text: 'No sentences.', sentences: null },
+    ],
+  };
+  await page.route('**/results/*', (route) => route.fulfill({ json: transcript }));
+  const name = encodeURIComponent(`${evil}.wav`);
+  await page.getByLabel('URLs of recordings').fill(`${stage.files}/market.wav?${name}\n${stage.files}/${name}`);
+  // The second of them is not there.
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  const sentences = page.locator('.sentences').first().getByRole('button');
+  const texts = await sentences.allTextContents();
+  assert.deepEqual(texts, [`00:00 Channel 1 ${evil}`, '00:00 Channel 1, speaker 2 Yes.', '00:00 Channel 2 No sentences.']);
+  await page.getByRole('button', { name: '00:00 Channel 1, speaker 2 Yes.', exact: true }).click();
+  assert.equal(await page.getByRole('heading', { level: 3 }).last().textContent(), `${evil}.wav`);
+  for (const format of ['txt', 'srt', 'vtt', 'json']) {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: `Download ${format} of market.wav` }).click()]);
+    const text = readFileSync(await download.path(), 'utf8');
+    if (format !== 'json') assert(!/null|undefined|NaN/.test(text), text);
+  }
+  // A refusal of the relay's.
+  await page.route('**/transcription', (route) => route.fulfill({ status: 400, json: { code: evil, message: evil, request_id: evil } }));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Failed/);
+  assert((await page.locator('#problem').textContent()).includes(evil));
+  assert.equal(await page.title(), 'Valet playground');
+  assert.equal(await page.locator('img, script:not([src])').count(), 0);
+  assert(!seen.said.some((text) => /Trusted|Security Policy|TypeError/.test(text)), seen.said.join('\n'));
+  await context.close();
+});
+
 test('a task that has not begun is cancelled', async () => {
   const slow = await start({ pending: 60 });
   try {

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, request as requested } from 'node:http';
 import { createServer as createSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
@@ -24,8 +24,8 @@ const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.flac': 'audio/
 /** What transcribing a recording must give, channel by channel. */
 export const textsOf = (name) => JSON.parse(readFileSync(join(recordings, 'expected.json'), 'utf8'))[name].texts;
 
-/** Sandbox and broker; `more` is added to the broker's configuration. */
-export async function start({ pending = 0.3, running = 1.5, more = '' } = {}) {
+/** Sandbox and broker; `more` is added to the broker's configuration. With a `path`, a proxy has it below that. */
+export async function start({ pending = 0.3, running = 1.5, more = '', path = '' } = {}) {
   const work = mkdtempSync(join(tmpdir(), 'valet-browser-'));
   const stops = [() => rmSync(work, { recursive: true, force: true })];
   const stop = async () => {
@@ -39,20 +39,31 @@ export async function start({ pending = 0.3, running = 1.5, more = '' } = {}) {
     const sandbox = run('valet-sandbox', options, {}, join(work, 'sandbox.log'), stops);
     const base = (await sandbox.says(/DASHSCOPE_HTTP_BASE_URL=(\S+)/))[1];
     const port = await freePort();
-    const broker = `http://127.0.0.1:${port}`;
+    const broker = path ? `${await forward(path, port, stops)}${path}` : `http://127.0.0.1:${port}`;
     const issuer = identityProvider();
     const config = join(work, 'valet.toml');
     writeFileSync(config, configuration({ broker, port, page, base, issuer, work, more }));
     const ready = join(work, 'ready');
-    run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, join(work, 'broker.log'), stops);
-    await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
+    const begin = async () => {
+      rmSync(ready, { force: true });
+      const process = run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, join(work, 'broker.log'), stops);
+      await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
+      return process;
+    };
+    let process = await begin();
+    /** Kills the broker, and has it back after a while. */
+    const crash = async (milliseconds) => {
+      await process.kill();
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      process = await begin();
+    };
     const read = (name) => (existsSync(join(work, name)) ? readFileSync(join(work, name), 'utf8') : '');
     /** How many submits have reached the upstream. */
     const submits = async () => {
       const journal = await fetch(`${new URL(base).origin}/_sandbox/journal?operation=submit`);
       return (await journal.json()).entries.length;
     };
-    return { broker, files, foreign, issuer, page, read, stop, submits };
+    return { broker, crash, files, foreign, issuer, page, read, stop, submits };
   } catch (error) {
     await stop();
     throw error;
@@ -129,11 +140,15 @@ function run(name, options, environment, log, stops) {
     child.kill('SIGTERM');
     return ended;
   });
+  const kill = () => {
+    child.kill('SIGKILL');
+    return ended;
+  };
   const says = async (pattern) => {
     await until(() => pattern.test(said) || child.exitCode !== null, `${name} says ${pattern}`);
     return pattern.exec(said) ?? Promise.reject(new Error(`${name} ended: ${said}`));
   };
-  return { says };
+  return { kill, says };
 }
 
 /** Serves a folder's files, in parts too, from an origin of its own; the shipped module as `/valet.js`. */
@@ -153,6 +168,25 @@ async function serve(folder, stops) {
     });
     response.end(whole.subarray(first, last + 1));
   });
+  return listening(server, stops);
+}
+
+/** Passes on what is asked below a path, as nginx does with `location /path/ { proxy_pass http://broker/; }`. */
+function forward(path, port, stops) {
+  const server = createServer((request, response) => {
+    const { method, url, headers } = request;
+    if (!url.startsWith(`${path}/`)) return response.writeHead(404).end();
+    const there = requested({ port, host: '127.0.0.1', method, headers, path: url.slice(path.length) }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    there.on('error', () => response.destroy());
+    request.pipe(there);
+  });
+  return listening(server, stops);
+}
+
+async function listening(server, stops) {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   stops.push(() => {
     server.closeAllConnections();
