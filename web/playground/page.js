@@ -142,8 +142,13 @@ function ended() {
 
 function failed(error) {
   say(status, 'Failed.');
-  const details = [error.kind, error.code, error.requestId && `request ${error.requestId}`].filter(Boolean);
-  say(problem, details.length ? `${error.message} (${details.join(', ')})` : error.message);
+  const { kind, code, requestId } = error;
+  const message =
+    code === 'SubmitOutcomeUnknown' ? 'It may have been submitted, and the broker will not know. Reload this page to submit it anew; it may then be paid for twice.'
+    : kind === 'Ambiguous' ? 'It may have been submitted. Press Transcribe again: however often, it is submitted once.'
+    : error.message;
+  const details = [kind, code, requestId && `request ${requestId}`].filter(Boolean);
+  say(problem, details.length ? `${message} (${details.join(', ')})` : message);
 }
 
 function say(place, text) {

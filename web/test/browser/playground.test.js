@@ -175,6 +175,11 @@ test('a submit whose answer is lost is sent again by the same key, and happens o
   await page.getByRole('button', { name: 'Transcribe' }).click();
   await statusIs(page, /^Done/);
   assert.equal(await stage.submits(), before + 1, 'it is the same task');
+  // Where the broker itself does not know, the same key leads nowhere.
+  await page.route('**/transcription', (route) => route.fulfill({ status: 409, json: { code: 'SubmitOutcomeUnknown', message: 'Who knows?' } }));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await page.getByRole('alert').waitFor();
+  assert.match(await page.getByRole('alert').textContent(), /may have been submitted.*Reload.*Ambiguous, SubmitOutcomeUnknown/);
   await context.close();
 });
 
