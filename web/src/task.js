@@ -22,7 +22,7 @@ export function taskOf({ body, requestId }) {
 }
 
 export function pathOf(id) {
-  if (!/^[\w.~-]+$/.test(id)) throw wrong('id', 'is no name of a task');
+  if (!/^[\w-][\w.-]*$/.test(id)) throw wrong('id', 'is no name of a task');
   return `tasks/${id}`;
 }
 

@@ -251,7 +251,9 @@ test('what breaks a rule is not sent', async () => {
   for (const urls of [undefined, [], ['a.wav'], ['https://files.example.com/a.wav', 'oss://bucket/a.wav']]) {
     assert.equal((await rejection(client.submit({ urls }))).kind, 'InvalidRequest');
   }
-  assert.equal((await rejection(client.fetch('../tokens'))).kind, 'InvalidRequest');
+  for (const id of ['../tokens', '..', '.', '', 'a/b', 'a?b', 'a%2e']) {
+    for (const call of [client.fetch(id), client.cancel(id), client.wait(id)]) assert.equal((await rejection(call)).kind, 'InvalidRequest', id);
+  }
   assert.deepEqual(relay.calls, []);
 });
 

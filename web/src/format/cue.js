@@ -22,10 +22,10 @@ const BREATH = 300;
 /** The cues of a channel's turns: `{ begin, end, voice, lines }`. They follow one another in time. */
 export function cuesOf(turns, { lineLength, length, interrupts, showsNames }) {
   const cues = turns.flatMap((turn) => {
-    const label = showsNames && turn.voice && columns(`${turn.voice}: `);
+    const label = showsNames && turn.voice ? columns(`${turn.voice}: `) : 0;
     // Others may interrupt a voice: then any of its cues may have to name it.
-    const indent = (first) => (first === 0 || interrupts ? label || 0 : 0);
-    const pieces = piecesOf(turn, Math.max(lineLength - (label || 0), 0));
+    const indent = (first) => (first === 0 || interrupts ? label : 0);
+    const pieces = piecesOf(turn, Math.max(lineLength - label, 0));
     return group(pieces, lineLength, indent).map(([first, end]) => {
       const some = pieces.slice(first, end);
       const lines = wrap(some, lineLength, indent(first));

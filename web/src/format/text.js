@@ -1,10 +1,7 @@
 // Text as it may stand in a line of a file: blanks, widths, and where a line may break (UAX #14, as far as it
 // concerns languages that Fun-ASR knows).
 
-const BLANK = '[\\s\\p{Cc}]';
-const BLANKS = new RegExp(`${BLANK}+`, 'gu');
-const SILENT = new RegExp(`^${BLANK}*$`, 'u');
-const STARTS_BLANK = new RegExp(`^${BLANK}`, 'u');
+const BLANKS = /[\s\p{Cc}]+/gu;
 // East Asian wide and full-width characters (UAX #11), as far as they are in use.
 const WIDE =
   /(?![\uff61-\uffdc])[\p{sc=Han}\p{sc=Hang}\p{sc=Kana}\u3000-\u33ff\ufe30-\ufe6f\uff01-\uffe6\p{Emoji_Presentation}]/u;
@@ -17,8 +14,7 @@ const FOLLOWS = /[-‐–\p{M}\u200dぁぃぅぇぉっゃゅょゎァィゥェ�
 const OPENS = /[\p{Ps}¡¿]/u;
 const HOLDS = /["'\p{Pi}\p{Pf}\u00a0\u202f\u2060]/u;
 
-export const isSilent = (text) => SILENT.test(text);
-export const startsBlank = (text) => STARTS_BLANK.test(text);
+export const isSilent = (text) => !text.replace(BLANKS, '');
 export const isWide = (char) => WIDE.test(char);
 
 /** `line` and `text`, with one space for any blanks in a row, and none at the beginning of the line. */

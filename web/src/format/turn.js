@@ -1,6 +1,6 @@
 // What is said on a channel: the words in order, each with a time, in turns of one voice.
 
-import { append, columns, isSilent, part, startsBlank } from './text.js';
+import { append, columns, isSilent, part } from './text.js';
 import { settle } from './times.js';
 
 /** A transcript without what is null: that says nothing. */
@@ -39,7 +39,7 @@ export function voiceOf({ channel_id: channel = 0 }, { speaker_id: speaker }, { 
 function say(turn, words) {
   turn.text = part(turn.text, words[0].text);
   for (const { text } of words) {
-    if (startsBlank(text)) turn.text = append(turn.text, ' ');
+    if (isSilent(text[0])) turn.text = append(turn.text, ' ');
     const start = turn.text.length;
     if (turn.words.length) turn.words.at(-1).end = start;
     turn.text = append(turn.text, text);
