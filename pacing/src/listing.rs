@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::{Lengths, Pass};
+
 /// Fewer tasks than these are looked at one by one.
 const FEW: usize = 16;
 /// What was learnt of the length of the list holds so long.
@@ -15,6 +17,8 @@ const REST: Duration = Duration::from_secs(10);
 pub struct Listing {
     /// How many calls the last list took, and when.
     calls: Option<(usize, Instant)>,
+    /// How long the lists were, and when.
+    lengths: Option<(Lengths, Instant)>,
     disappointments: u32,
     rests_until: Option<Instant>,
 }
@@ -23,7 +27,7 @@ impl Listing {
     /// Nothing is known of the list.
     #[must_use]
     pub const fn new() -> Self {
-        Self { calls: None, disappointments: 0, rests_until: None }
+        Self { calls: None, lengths: None, disappointments: 0, rests_until: None }
     }
 
     /// Whether to ask for the list at `now`, when looks at `due` tasks are due.
@@ -32,6 +36,19 @@ impl Listing {
         let fresh = self.calls.filter(|(_, at)| now.saturating_duration_since(*at) < FRESH);
         let rests = self.rests_until.is_some_and(|until| now < until);
         !rests && due >= FEW && fresh.is_none_or(|(calls, _)| Self::pays_for(calls, due))
+    }
+
+    /// A pass over the lists, if it pays at `now`; of so many pages at a time.
+    #[must_use]
+    pub fn pass(&self, now: Instant, due: usize, at_once: u32) -> Option<Pass> {
+        let fresh = self.lengths.filter(|(_, at)| now.saturating_duration_since(*at) < FRESH);
+        let lengths = fresh.map_or([0, 0], |(lengths, _)| lengths);
+        self.pays(now, due).then(|| Pass::new(due, lengths, at_once))
+    }
+
+    /// A page of a pass has told how long the lists are.
+    pub fn note(&mut self, now: Instant, pass: &Pass) {
+        self.lengths = Some((pass.lengths(), now));
     }
 
     /// Whether a list of so many calls is worth it for so many tasks: it leaves some of them to be
@@ -70,6 +87,17 @@ mod tests {
         listing.learn(now, 50, 90);
         assert!(!listing.pays(now, 99) && listing.pays(now, 100));
         assert!(listing.pays(now + FRESH, FEW), "what it cost once does not hold for ever");
+    }
+
+    #[test]
+    fn a_pass_begins_where_the_last_one_found_the_end() {
+        let (now, mut listing) = (Instant::now(), Listing::new());
+        let mut pass = listing.pass(now, 100, 1).expect("it pays");
+        assert_eq!((pass.ask(), pass.note(7)), (Some(1), crate::Progress::GoesOn));
+        listing.note(now, &pass);
+        assert_eq!(listing.pass(now, 100, 1).and_then(|mut pass| pass.ask()), Some(7));
+        assert_eq!(listing.pass(now + FRESH, 100, 1).and_then(|mut pass| pass.ask()), Some(1));
+        assert!(listing.pass(now, FEW - 1, 1).is_none());
     }
 
     #[test]

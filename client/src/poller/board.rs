@@ -10,14 +10,14 @@ use std::{
 
 use futures_util::future::AbortHandle;
 use tokio::sync::mpsc::UnboundedSender;
-use valet_pacing::{Agenda, BackOff, Expected, Forecast, Listing};
+use valet_pacing::{Agenda, BackOff, Expected, Forecast, Listing, Progress};
 
 pub(super) use self::waits::Waited;
 use super::{
     Manner, News,
     held::Held,
     recent::{Recent, Submitted},
-    sweep::{Progress, Sweep},
+    sweep::{Sweep, status_of},
 };
 use crate::{Error, Kind, Status, Task, TaskId, list::TaskPage};
 
@@ -28,6 +28,8 @@ const TROUBLE: u32 = 4;
 const PAUSE: BackOff = BackOff::new(Duration::from_millis(250), Duration::from_secs(1));
 /// The longest that a task is left alone because the service asks for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Pages of the list that are under way at a time: as they are asked for one after another, so are they read.
+const PAGES: u32 = 8;
 /// Senseless answers in a row that are taken for a passing trouble, as of a proxy that restarts.
 const SENSELESS: u32 = 3;
 /// A call to make.
@@ -37,6 +39,8 @@ pub(super) enum Step {
         id: TaskId,
     },
     List {
+        /// Which pass over the list it is of.
+        sweep: u64,
         status: Status,
         page: u32,
     },
@@ -159,7 +163,7 @@ impl Board {
     /// When there is a call to make; `None` while there is not.
     pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
         let next = match &self.sweep {
-            Some(sweep) => sweep.has_page().then_some(now),
+            Some(sweep) => sweep.pass.has_page().then_some(now),
             None => self.agenda.next(),
         };
         next.map(|next| self.trouble.until.map_or(next, |until| next.max(until)))
@@ -169,17 +173,18 @@ impl Board {
     /// `most` tasks.
     pub(super) fn next(&mut self, now: Instant, most: Option<usize>) -> Option<Step> {
         if let Some(sweep) = &mut self.sweep {
-            return sweep.next_page().map(|(status, page)| Step::List { status, page });
+            let (number, status) = (sweep.number, status_of(sweep.pass.stage()));
+            return sweep.pass.ask().map(|page| Step::List { sweep: number, status, page });
         }
         if let Some(most) = most {
             return self.next_wait(now, most);
         }
         let due = self.agenda.count_due(now, self.tasks.len()).saturating_sub(self.missing.len());
-        if self.listing.pays(now, due) {
-            let mut sweep = Sweep::new(now, due);
-            let (status, page) = sweep.next_page()?;
-            self.sweep = Some(sweep);
-            return Some(Step::List { status, page });
+        if let Some(mut pass) = self.listing.pass(now, due, PAGES) {
+            let (status, page) = (status_of(pass.stage()), pass.ask()?);
+            self.numbers += 1;
+            self.sweep = Some(Sweep::new(self.numbers, now, pass));
+            return Some(Step::List { sweep: self.numbers, status, page });
         }
         let key = self.agenda.take(now)?;
         self.missing.remove(&key);
@@ -254,10 +259,10 @@ impl Board {
     }
 
     /// A page of the list of unfinished tasks has come.
-    pub(super) fn listed(&mut self, now: Instant, page: Result<TaskPage, Error>, stretch: f64) {
-        let Some(sweep) = &mut self.sweep else { return };
-        let progress = match page {
-            Ok(page) => sweep.note(page),
+    pub(super) fn listed(&mut self, now: Instant, number: u64, page: Result<TaskPage, Error>, stretch: f64) {
+        let Some(sweep) = self.sweep.as_mut().filter(|sweep| sweep.number == number) else { return };
+        let page = match page {
+            Ok(page) => page,
             Err(error) => {
                 tracing::debug!(%error, "the list of tasks cannot be used");
                 self.listing.disappoints(now);
@@ -265,6 +270,9 @@ impl Board {
                 return;
             }
         };
+        let progress = sweep.pass.note(page.total_page);
+        sweep.note(page);
+        self.listing.note(now, &sweep.pass);
         match progress {
             Progress::GoesOn => {}
             Progress::NotWorthIt(calls) => {
@@ -300,7 +308,7 @@ impl Board {
             self.missing.remove(&key);
             self.look_later(key, now, stretch);
         }
-        self.listing.learn(now, sweep.calls, spared);
+        self.listing.learn(now, sweep.pass.calls(), spared);
     }
 
     fn look_later(&mut self, key: u64, now: Instant, stretch: f64) {

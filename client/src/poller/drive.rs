@@ -21,7 +21,7 @@ type Call<'s> = Pin<Box<dyn Future<Output = Option<Answer>> + Send + 's>>;
 
 enum Answer {
     Look(u64, Box<Looked>),
-    Page(Result<TaskPage, Error>),
+    Page(u64, Result<TaskPage, Error>),
     Wait(u64, Waited),
 }
 
@@ -75,8 +75,8 @@ impl Shared {
         let most = self.api.long_polls.most(now);
         let mut board = self.lock();
         match board.next(now, most)? {
-            Step::List { status, page } => {
-                let page = async move { Some(Answer::Page(self.api.unfinished(&status, page).await)) };
+            Step::List { sweep, status, page } => {
+                let page = async move { Some(Answer::Page(sweep, self.api.unfinished(&status, page).await)) };
                 Some(page.boxed())
             }
             Step::Look { key, id } => {
@@ -108,7 +108,7 @@ impl Shared {
         match answer {
             Some(Answer::Look(key, looked)) => self.lock().looked(now, key, *looked, stretch),
             Some(Answer::Wait(number, waited)) => self.lock().waited(now, number, waited, stretch),
-            Some(Answer::Page(page)) => self.lock().listed(now, page, stretch),
+            Some(Answer::Page(sweep, page)) => self.lock().listed(now, sweep, page, stretch),
             // Given up: nobody watches it any more.
             None => {}
         }

@@ -103,9 +103,9 @@ impl Model {
                     let looked = Looked { sent: now, outcome: self.look(&id, at) };
                     self.board.looked(now, key, looked, 1.0);
                 }
-                Step::List { status, page } => {
+                Step::List { sweep, status, page } => {
                     let page = self.page(&status, page, at);
-                    self.board.listed(now, page, 1.0);
+                    self.board.listed(now, sweep, page, 1.0);
                 }
                 Step::Wait { number, ids, wait } => {
                     assert!((1..=100).contains(&ids.len()), "{}", ids.len());
@@ -253,4 +253,33 @@ fn the_list_tells_of_thousands() {
     assert!(with.0 * 2 < without.0 && with.1 < without.1, "{with:?}, without {without:?}");
     let held = median(Service::Holds);
     assert!(held.1 <= Duration::from_secs(3), "where answers are held back they are known at once: {held:?}");
+}
+
+/// Pages that come after the list was given up are of no sweep that began since.
+#[test]
+fn a_page_that_comes_too_late_is_of_no_other_sweep() {
+    let (mut board, mut now) = (Board::default(), Instant::now());
+    for number in 0..40 {
+        let sender = tokio::sync::mpsc::unbounded_channel().0;
+        board.watch(&TaskId::from(number.to_string()), Manner::default(), sender, now);
+    }
+    let ask = |board: &mut Board, now| match board.next(now, None) {
+        Some(Step::List { sweep, page, .. }) => (sweep, page),
+        _ => panic!("the list pays"),
+    };
+    let page = || Ok(serde_json::from_value(json!({ "total_page": 3, "data": [] })).expect("it is a page"));
+    let first = ask(&mut board, now);
+    board.listed(now, first.0, page(), 1.0);
+    let (third, second) = (ask(&mut board, now), ask(&mut board, now));
+    assert_eq!([first.1, third.1, second.1], [1, 3, 2]);
+    board.listed(now, third.0, Err(Error::new(Kind::Unavailable, "a fault")), 1.0);
+    now += Duration::from_secs(10);
+    let anew = ask(&mut board, now);
+    assert_eq!(anew.1, 3, "the last page, as it was");
+    for late in [page(), Err(Error::new(Kind::Unavailable, "a fault"))] {
+        board.listed(now, second.0, late, 1.0);
+        assert!(!board.sweep.as_ref().expect("it goes on").pass.has_page(), "one page is waited for");
+    }
+    board.listed(now, anew.0, page(), 1.0);
+    assert_eq!(ask(&mut board, now), (anew.0, 2));
 }

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use valet_pacing::{BackOff, Forecast, Listing, PollSchedule};
+use valet_pacing::{BackOff, Forecast, Listing, PollSchedule, Progress, Stage};
 
 use super::{
     fair::Fair,
-    sweep::{Lengths, Page, Progress, Stage, Sweep, span},
+    sweep::{Page, Sweep, span},
 };
 use crate::relay::task::{Task, is_final};
 
@@ -24,8 +24,6 @@ const WATCHED: PollSchedule = PollSchedule::new(Duration::from_secs(1), 0.8, Dur
 /// Looks at the others.
 const IDLE: PollSchedule = PollSchedule::new(Duration::from_secs(30), 3.0, Duration::from_secs(600));
 const BACK_OFF: BackOff = BackOff::new(Duration::from_secs(1), Duration::from_secs(60));
-/// How long the lists are remembered to be as long as they were.
-const REMEMBERED: Duration = Duration::from_secs(60);
 /// One look in so many is at a task that nobody waits for, if one is due.
 const IDLE_TURN: u32 = 8;
 /// So many due looks are counted at the most.
@@ -51,8 +49,6 @@ pub(super) struct Board {
     idle: Fair,
     sweep: Option<Sweep>,
     listing: Listing,
-    /// How long the lists were, and when.
-    lengths: (Lengths, Option<Instant>),
     /// The tasks that were `RUNNING` on the list, by when they were made.
     running: BTreeSet<(u64, u64)>,
     forecast: Forecast,
@@ -157,7 +153,7 @@ impl Board {
     /// When there is a call to make; `None` while there is not.
     pub(super) fn next_time(&self, now: Instant) -> Option<Instant> {
         let others = match &self.sweep {
-            Some(sweep) => sweep.has_page().then_some(now),
+            Some(sweep) => sweep.pass.has_page().then_some(now),
             None => [self.watched.next(), self.idle.next()].into_iter().flatten().min(),
         };
         [self.ended.next(), self.unlisted.next(), others].into_iter().flatten().min()
@@ -177,21 +173,21 @@ impl Board {
         }
         let size = if self.refused_page.is_some_and(|refused| refused <= page) { SMALL_PAGE } else { page };
         if let Some(sweep) = &mut self.sweep {
-            if let Some(page) = sweep.ask() {
-                return Some(Step::List { stage: sweep.stage, page, size });
+            let stage = sweep.pass.stage();
+            if let Some(page) = sweep.pass.ask() {
+                return Some(Step::List { stage, page, size });
             }
             let number = self.unlisted.take(now)?;
             return self.look(number);
         }
         let due = self.watched.count_due(now, COUNTED);
         let due = due + self.idle.count_due(now, COUNTED);
-        if page > 0 && self.listing.pays(now, due) {
-            let (lengths, at) = self.lengths;
-            let is_fresh = at.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED);
-            let mut sweep = Sweep::new(now, due, if is_fresh { lengths } else { Lengths::default() });
-            let first = sweep.ask()?;
-            let stage = sweep.stage;
-            self.sweep = Some(sweep);
+        // One page at a time: the budget is shared with looks.
+        if page > 0
+            && let Some(mut pass) = self.listing.pass(now, due, 1)
+        {
+            let (stage, first) = (pass.stage(), pass.ask()?);
+            self.sweep = Some(Sweep::new(now, pass));
             return Some(Step::List { stage, page: first, size });
         }
         self.turn = self.turn.wrapping_add(1);
@@ -239,7 +235,7 @@ impl Board {
     /// A page of the list has come. Tells who, in the upstream's words, has which status.
     pub(super) fn listed(&mut self, now: Instant, page: &Page) -> Vec<(Arc<Task>, String)> {
         let Some(mut sweep) = self.sweep.take() else { return Vec::new() };
-        let stage = sweep.stage;
+        let stage = sweep.pass.stage();
         let mut told = Vec::new();
         for listed in page.data.iter().filter(|listed| !is_final(&listed.status)) {
             let Some(&number) = self.numbers.get(&listed.task_id) else { continue };
@@ -268,14 +264,14 @@ impl Board {
                 self.has_ended(number, now);
             }
         }
-        let progress = sweep.note(page);
-        self.lengths = (sweep.lengths, Some(now));
+        let progress = sweep.pass.note(page.total_page);
+        self.listing.note(now, &sweep.pass);
         match progress {
             Progress::GoesOn => self.sweep = Some(sweep),
             // Its length is remembered: it is not asked for again before it is worth it.
             Progress::NotWorthIt(calls) => self.listing.learn(now, calls, calls + 1),
             Progress::Done => {
-                self.listing.learn(now, sweep.calls, sweep.spared);
+                self.listing.learn(now, sweep.pass.calls(), sweep.spared);
                 let missed = self.places.iter().filter(|(number, place)| {
                     place.unfinished < sweep.began && !place.is_unlisted && !sweep.seen.contains(number)
                 });

@@ -11,11 +11,12 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use valet_pacing::Stage;
 
 use super::{
     Line, Service,
     board::{Looked, Step},
-    sweep::{Page, Stage},
+    sweep::{Page, status_of},
 };
 use crate::{
     relay::{
@@ -114,7 +115,7 @@ impl Relay {
             }
             .boxed(),
             Step::List { stage, page, size } => async move {
-                let path = format!("/tasks/?status={}&page_no={page}&page_size={size}", stage.status());
+                let path = format!("/tasks/?status={}&page_no={page}&page_size={size}", status_of(stage));
                 Answer::Page { stage, size, outcome: self.ask(&site, place, &path).await }
             }
             .boxed(),
@@ -205,7 +206,7 @@ impl Relay {
         let Some(page) = page else {
             tracing::debug!(
                 upstream = &*line.service.upstream,
-                status = stage.status(),
+                status = status_of(stage),
                 "a page of the list failed"
             );
             return line.lock().page_failed(now, is_throttled);
