@@ -16,6 +16,7 @@ use crate::{
     long_polls::LongPolls,
     pacer::Pacer,
     refusal::{doubtful, malformed, no_answer, refusal},
+    submit::Submit,
     token::Renewing,
 };
 
@@ -58,28 +59,31 @@ struct Manner<'m> {
     limit: Duration,
     /// How long its token should live at least.
     life: Duration,
-    /// What an error of the call itself means; one that kept us from making it stays as it is.
-    meant: fn(Error) -> Error,
+    /// The submit that it is, if it is one.
+    submit: Option<&'m Submit>,
 }
 
 impl Api {
-    /// Submits a task. Costs money, so it is sent again only when it certainly did not arrive, or was
-    /// refused with 429 or 503. `resolves` says that it names files in the service's own storage.
-    pub(crate) async fn submit(&self, body: &Value, resolves: bool) -> Result<Task, Error> {
+    /// Submits a task. Costs money, so it is sent again only when it certainly did not arrive, was refused with 429
+    /// or 503, or goes to a relay that knows it by its key. `resolves` says that it names files in the service's own
+    /// storage.
+    pub(crate) async fn submit(&self, submit: &Submit, body: &Value, resolves: bool) -> Result<Task, Error> {
         let build = |token: &Token| {
             let path = "services/audio/asr/transcription";
             // Required on submits, and on nothing else (*Fun-ASR recording, RESTful API*).
             let call = self.call(Method::POST, path, token).header("X-DashScope-Async", "enable").json(body);
+            let call = submit.named(call, token);
             if resolves { call.header("X-DashScope-OssResourceResolve", "enable") } else { call }
         };
-        let manner = Manner { pacer: Some(&self.submits), limit: LIMIT, life: SUBMIT_LIFE, meant: doubtful };
-        self.retried(|| async {
+        let manner =
+            Manner { pacer: Some(&self.submits), limit: LIMIT, life: SUBMIT_LIFE, submit: Some(submit) };
+        let task = self.retried(|| async {
             self.token_for(SUBMIT_LIFE).await?;
             self.submits.take(&self.clock).await;
             let answer = self.exchange(&build, &manner).await?;
             parsed(&answer).map_err(doubtful)
-        })
-        .await
+        });
+        task.await.map_err(|error| submit.ended(error))
     }
 
     /// Looks once at a task, without waiting for a turn.
@@ -198,7 +202,7 @@ impl Api {
     }
 
     fn plainly(&self) -> Manner<'_> {
-        Manner { pacer: Some(&self.queries), limit: LIMIT, life: Duration::ZERO, meant: |error| error }
+        Manner { pacer: Some(&self.queries), limit: LIMIT, life: Duration::ZERO, submit: None }
     }
 
     /// A call that counts against the account's queries, made in its turn, and again while it may pass.
@@ -221,14 +225,23 @@ impl Api {
         build: &(impl Fn(&Token) -> RequestBuilder + Sync),
         manner: &Manner<'_>,
     ) -> Result<Answer, Error> {
-        let Manner { pacer, limit, life, meant } = *manner;
+        let Manner { pacer, limit, life, submit } = *manner;
         let mut token = self.token_for(life).await?;
-        let send = async |token: &Token| http::send(build(token), &self.clock, limit, MAX_BODY).await;
-        let mut answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
+        // An error that kept us from making the call stays as it is.
+        let meant = |error, token: &Token| match submit {
+            Some(submit) => submit.meant(error, token),
+            None => error,
+        };
+        let send = async |token: &Token| {
+            submit.map_or(Ok(()), |submit| submit.permits(token))?;
+            let sent = http::send(build(token), &self.clock, limit, MAX_BODY).await;
+            sent.map_err(|why| meant(no_answer(why), token))
+        };
+        let mut answer = send(&token).await?;
         if answer.status == 401 {
             self.tokens.refuse(&token);
             token = self.token_for(life).await?;
-            answer = send(&token).await.map_err(|why| meant(no_answer(why)))?;
+            answer = send(&token).await?;
         }
         match (answer.status, pacer) {
             (200, Some(pacer)) => pacer.served(),
@@ -238,7 +251,7 @@ impl Api {
             _ => {}
         }
         if answer.status != 200 {
-            return Err(meant(refusal(answer, Some(&token))));
+            return Err(meant(refusal(answer, Some(&token)), &token));
         }
         Ok(answer)
     }

@@ -11,6 +11,7 @@ use crate::{
     api::Api,
     list::TaskList,
     poller::{Manner, Poller},
+    submit::Submit,
     transcription::{Next, ended, matched},
 };
 
@@ -44,6 +45,9 @@ impl Client {
 
     /// Submits a task. It is billed, and it goes on whether anyone waits for it or not.
     ///
+    /// At a broker's relay each submit has an [idempotency key](TranscriptionRequest::idempotency_key), and one that
+    /// was not answered is asked for again. At DashScope itself it is not.
+    ///
     /// # Errors
     /// [`Kind::InvalidRequest`](crate::Kind::InvalidRequest) if the request breaks a documented rule
     /// (nothing was sent); [`Kind::Ambiguous`](crate::Kind::Ambiguous) if nobody knows whether it arrived.
@@ -51,7 +55,8 @@ impl Client {
         let body = request.body()?;
         let span =
             tracing::info_span!("submit", model = %request.chosen_model(), files = request.urls().len());
-        let task = self.0.api.submit(&body, request.needs_resolving()).instrument(span).await?;
+        let submit = Submit::new(request.key());
+        let task = self.0.api.submit(&submit, &body, request.needs_resolving()).instrument(span).await?;
         tracing::debug!(task = %task.id(), "submitted");
         self.0.poller.submitted(task.id(), request.known_length());
         Ok(task)

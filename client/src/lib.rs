@@ -22,6 +22,7 @@ mod poller;
 mod refusal;
 pub mod request;
 mod stamp;
+mod submit;
 pub mod task;
 pub mod token;
 pub mod transcript;

@@ -29,19 +29,25 @@ pub(crate) fn no_answer(why: NoAnswer) -> Error {
     }
 }
 
-/// What an error of a submit means: unless it did not arrive or was refused, nobody knows.
-pub(crate) fn doubtful(error: Error) -> Error {
-    let arrived = match error.kind() {
+/// Whether a submit that ended with this error may have arrived: unless it was refused, nobody knows.
+pub(crate) fn is_doubtful(error: &Error) -> bool {
+    match error.kind() {
         Kind::Lost | Kind::Malformed => true,
         Kind::Unavailable => error.status() != Some(503),
         _ => false,
-    };
-    if !arrived {
-        return error;
     }
+}
+
+/// What an error means of a submit that is not sent again.
+pub(crate) fn doubtful(error: Error) -> Error {
+    if is_doubtful(&error) { ambiguous(&error) } else { error }
+}
+
+/// A submit may have arrived, and this is how its last try ended.
+pub(crate) fn ambiguous(error: &Error) -> Error {
     let message = format!(
-        "the task may or may not have been submitted ({error}); it was not sent again, since it would be \
-         billed twice: look for it in the list of tasks first"
+        "the task may or may not have been submitted ({error}); submitted anew it would be billed twice: look for \
+         it in the list of tasks first"
     );
     let id = error.request_id().map(str::to_owned);
     Error::answered(Kind::Ambiguous, message, error.status().unwrap_or(0), None, id, None)

@@ -4,6 +4,7 @@
 
 mod filter;
 mod format;
+mod idempotency_key;
 mod model;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-pub use self::{filter::WordFilter, format::FORMATS, model::Model};
+pub use self::{filter::WordFilter, format::FORMATS, idempotency_key::IdempotencyKey, model::Model};
 use crate::{Error, Uploaded, error::invalid};
 
 /// The most URLs in one task (*Fun-ASR recording*).
@@ -30,6 +31,7 @@ pub struct TranscriptionRequest {
     /// The model that may read the uploads among the URLs, if there are any.
     uploads: Option<Model>,
     allows_unknown: bool,
+    key: Option<IdempotencyKey>,
 }
 
 /// The documented parameters; what is not set is left to the service.
@@ -64,6 +66,7 @@ impl TranscriptionRequest {
             audio_length: None,
             uploads: None,
             allows_unknown: false,
+            key: None,
         }
     }
 
@@ -164,6 +167,21 @@ impl TranscriptionRequest {
         self
     }
 
+    /// The name of this submit at a broker's relay: the same request submitted again under the same key, within 24
+    /// hours, gives the same task and is billed once.
+    ///
+    /// With a key of your own the request is submitted at a relay alone: DashScope itself knows no such keys, and would
+    /// do twice what is asked for twice. Without one, each submit has a key of its own wherever it goes.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<IdempotencyKey>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
+        self.key.as_ref()
+    }
+
     pub(crate) fn chosen_model(&self) -> &Model {
         &self.model
     }
@@ -178,15 +196,18 @@ impl TranscriptionRequest {
     pub(crate) fn split(self) -> Result<Vec<(usize, Self)>, Error> {
         let size = self.max_urls.max(1);
         Self { max_urls: usize::MAX, ..self.clone() }.check()?;
-        let places = (0..).step_by(size);
-        let part = |urls: &[String]| Self { urls: urls.to_vec(), max_urls: size, ..self.without_urls() };
-        Ok(places.zip(self.urls.chunks(size).map(part)).collect())
+        let is_one = self.urls.len() <= size;
+        let part = |(first, urls): (usize, &[String])| {
+            let key = self.key.as_ref().map(|key| if is_one { key.clone() } else { key.part(first) });
+            (first, Self { urls: urls.to_vec(), max_urls: size, key, ..self.without_urls() })
+        };
+        Ok((0..).step_by(size).zip(self.urls.chunks(size)).map(part).collect())
     }
 
     fn without_urls(&self) -> Self {
         let (parameters, extra) = (self.parameters.clone(), self.extra.clone());
         let (model, uploads) = (self.model.clone(), self.uploads.clone());
-        Self { urls: Vec::new(), model, parameters, extra, uploads, ..*self }
+        Self { urls: Vec::new(), model, parameters, extra, uploads, key: None, ..*self }
     }
 
     pub(crate) fn known_length(&self) -> Option<Duration> {
@@ -223,6 +244,7 @@ impl TranscriptionRequest {
     pub fn body(&self) -> Result<Value, Error> {
         let urls = self.checked_urls()?;
         self.check_parameters()?;
+        self.key.as_ref().map_or(Ok(()), IdempotencyKey::check)?;
         let Ok(Value::Object(mut parameters)) = serde_json::to_value(&self.parameters) else {
             return Err(invalid("parameters", "cannot be written as JSON"));
         };

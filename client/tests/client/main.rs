@@ -8,6 +8,7 @@ mod budget;
 mod lists;
 mod long_polls;
 mod many;
+mod relay_submits;
 mod results;
 mod scheduler;
 mod secrecy;

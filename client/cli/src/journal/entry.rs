@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use valet_client::TaskId;
+use valet_client::{TaskId, request::IdempotencyKey};
 
 use crate::output::{Layout, Look};
 
@@ -101,6 +101,9 @@ pub(crate) struct Intent {
     /// What the request names instead of them: for local files, which are uploaded first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) uploads: Vec<String>,
+    /// The name by which a relay knows it; none where the service knows no such names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<IdempotencyKey>,
 }
 
 impl Intent {

@@ -4,13 +4,17 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     mem,
     path::PathBuf,
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use valet_client::TaskId;
+use valet_client::{TaskId, request::IdempotencyKey};
 
 use super::entry::{Again, Entry, Intent, Line, Planned, Run, Subject, VERSION};
 use crate::output::{Format, Look};
+
+/// A relay keeps the names of submits for 24 hours; this leaves an hour for clocks that are put right.
+const KEPT: Duration = Duration::from_secs(23 * 60 * 60);
 
 /// How things stand after the last line.
 #[derive(Debug, Default)]
@@ -66,6 +70,14 @@ pub(crate) struct Attempt {
     pub(crate) task: Option<TaskId>,
     /// Whether it may be under way yet; not if it was looked for until it could not be any more.
     pub(crate) may_arrive: bool,
+}
+
+impl Attempt {
+    /// The name by which a relay knows it at this Unix time; not if it may have forgotten it.
+    pub(crate) fn key_at(&self, now: Duration) -> Option<&IdempotencyKey> {
+        let begun: Duration = self.at.duration_since(Timestamp::UNIX_EPOCH).try_into().ok()?;
+        self.intent.key.as_ref().filter(|_| now.checked_sub(begun).is_some_and(|age| age < KEPT))
+    }
 }
 
 impl State {

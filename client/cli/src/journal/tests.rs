@@ -1,4 +1,4 @@
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -26,7 +26,13 @@ fn run(number: u64, again: Again) -> Entry {
 
 fn intent(number: u64, urls: &[&str]) -> Entry {
     let sources = urls.iter().map(|&url| url.to_owned()).collect();
-    Entry::Intent(Intent { intent: number, sources, uploads: Vec::new() })
+    Entry::Intent(Intent { intent: number, sources, uploads: Vec::new(), key: None })
+}
+
+/// An intent of `a`, and its name.
+fn named(number: u64, key: Option<&str>) -> Entry {
+    let (sources, key) = (vec![URLS[0].to_owned()], key.map(Into::into));
+    Entry::Intent(Intent { intent: number, sources, uploads: Vec::new(), key })
 }
 
 fn submitted(number: u64) -> Entry {
@@ -92,6 +98,19 @@ fn an_intent_that_was_not_submitted_or_given_up_may_be_submitted() {
         let state = after([run(0, Again::No), intent(0, &URLS), closing]);
         assert_eq!(standing(&state, "https://a"), Standing::New);
     }
+}
+
+#[test]
+fn a_name_counts_for_as_long_as_a_relay_knows_it() {
+    let state = after([run(0, Again::No), named(0, Some("k")), named(1, None)]);
+    let begun: Duration =
+        state.intent(0).unwrap().at.duration_since(Timestamp::UNIX_EPOCH).try_into().unwrap();
+    let key = |number: u64, age: u64| state.intent(number).unwrap().key_at(begun + Duration::from_secs(age));
+    assert_eq!(key(0, 0), Some(&"k".into()));
+    assert_eq!(key(0, 23 * 3600 - 1), Some(&"k".into()));
+    assert_eq!((key(0, 23 * 3600), key(1, 1)), (None, None));
+    let earlier = begun - Duration::from_secs(60);
+    assert_eq!(state.intent(0).unwrap().key_at(earlier), None, "a clock that was put back tells no age");
 }
 
 #[test]

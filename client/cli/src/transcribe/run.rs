@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use valet_client::{Client, Error, Kind, Task, TaskId, Uploaded, request::Model};
+use valet_client::{
+    Client, Error, Kind, Task, TaskId, TranscriptionRequest, Uploaded,
+    request::{IdempotencyKey, Model},
+    token::Mode,
+};
 use valet_clock::{ClockExt, SharedClock};
 
 use super::{
@@ -31,6 +35,8 @@ use crate::{
 const TASKS: usize = 50;
 /// A submit that is throttled is tried again so often, each time after a minute or so of patience.
 const PATIENCE: u32 = 20;
+/// A relay's word for a submit of which it does not know itself what became of it.
+const LOST_SIGHT: &str = "SubmitOutcomeUnknown";
 
 /// All that a run works with.
 pub(super) struct Run<'r> {
@@ -91,38 +97,59 @@ impl Run<'_> {
         };
         let keys: Vec<String> = places.iter().map(|&place| self.sources[place].key().to_owned()).collect();
         let urls: &[String] = if uploads.is_empty() { &keys } else { &[] };
-        let mut request = request(self.subject, urls, &uploads);
-        if let Some(length) = self.audio_length {
-            request = request.audio_length(length);
-        }
+        let request = self.request(urls, &uploads);
         let mut rounds = 0;
         loop {
             if self.ends.is_some_and(|ends| self.clock.now() >= ends) {
                 return self.leave(places, &Failure::too_late());
             }
-            let intent = self.journal.borrow().state().next_intent();
-            let uploads = uploads.iter().map(|upload| upload.url().to_owned()).collect();
-            self.note(Entry::Intent(Intent { intent, sources: keys.clone(), uploads }))?;
-            let error = match self.client.submit(&request).await {
-                Ok(task) => {
-                    self.note(Entry::Submitted { intent, task: task.id().clone() })?;
-                    return self.collected(intent, places).await;
+            let (error, intent) = match self.new_name().await {
+                Ok(key) => {
+                    let intent = self.journal.borrow().state().next_intent();
+                    let uploads = uploads.iter().map(|upload| upload.url().to_owned()).collect();
+                    let named = Intent { intent, sources: keys.clone(), uploads, key: key.clone() };
+                    self.note(Entry::Intent(named))?;
+                    match self.client.submit(&keyed(request.clone(), key)).await {
+                        Ok(task) => return self.arrived(intent, task.id(), places).await,
+                        Err(error) => (error, Some(intent)),
+                    }
                 }
-                Err(error) => error,
+                Err(error) => (error, None),
             };
-            if error.kind() == Kind::Ambiguous {
-                self.progress.note(&format!("{error}; looking for it"));
-                return Box::pin(self.found(intent, places)).await;
-            }
             let failure = Failure::from(error.clone());
-            let (code, message) = (failure.code.clone(), failure.message.clone());
-            self.note(Entry::NotSubmitted { intent, code, message })?;
+            if let Some(intent) = intent {
+                if error.kind() == Kind::Ambiguous {
+                    self.progress.note(&format!("{error}; looking for it"));
+                    return Box::pin(self.looked_for(intent, places)).await;
+                }
+                let (code, message) = (failure.code.clone(), failure.message.clone());
+                self.note(Entry::NotSubmitted { intent, code, message })?;
+            }
             match error.kind() {
                 Kind::Throttled if rounds < PATIENCE => rounds += 1,
                 Kind::InvalidRequest | Kind::Refused => return self.give_up(places, &failure),
                 _ => return self.leave(places, &failure),
             }
         }
+    }
+
+    /// A name for a submit, if it goes to a relay.
+    async fn new_name(&self) -> Result<Option<IdempotencyKey>, Error> {
+        Ok((self.client.token().await?.mode() == Mode::Relay).then(IdempotencyKey::random))
+    }
+
+    fn request(&self, urls: &[String], uploads: &[Uploaded]) -> TranscriptionRequest {
+        let request = request(self.subject, urls, uploads);
+        match self.audio_length {
+            Some(length) => request.audio_length(length),
+            None => request,
+        }
+    }
+
+    /// The task of an intent is there.
+    async fn arrived(&self, intent: u64, task: &TaskId, places: &[usize]) -> Result<(), Failure> {
+        self.note(Entry::Submitted { intent, task: task.clone() })?;
+        self.collected(intent, places).await
     }
 
     /// The places of local files in the service's storage; none for URLs.
@@ -142,8 +169,33 @@ impl Run<'_> {
         Ok(uploads)
     }
 
-    /// Looks for the task of an intent, and sees it through.
+    /// Finds the task of an intent, and sees it through: asks for it again where it is known by its name, and looks
+    /// for it elsewhere.
     async fn found(&self, number: u64, places: &[usize]) -> Result<(), Failure> {
+        let attempt = self.attempt(number);
+        let Some(key) = attempt.key_at(self.clock.unix()) else {
+            return self.looked_for(number, places).await;
+        };
+        if self.ends.is_some_and(|ends| self.clock.now() >= ends) {
+            return self.leave(places, &Failure::too_late());
+        }
+        let request = self.request(attempt.intent.urls(), &[]).idempotency_key(key.clone());
+        match self.client.submit(&request).await {
+            Ok(task) => self.arrived(number, task.id(), places).await,
+            // Of what the relay refuses now it may have taken the first: it says so only to who may still ask.
+            Err(error)
+                if matches!(error.kind(), Kind::InvalidRequest | Kind::Refused)
+                    || error.code() == Some(LOST_SIGHT) =>
+            {
+                self.progress.note(&format!("{error}; looking for it"));
+                self.looked_for(number, places).await
+            }
+            Err(error) => self.leave(places, &error.into()),
+        }
+    }
+
+    /// Looks for the task of an intent among all of that time, and sees it through.
+    async fn looked_for(&self, number: u64, places: &[usize]) -> Result<(), Failure> {
         let attempt = self.attempt(number);
         let claimed = match self.claimed() {
             Ok(claimed) => claimed,
@@ -160,10 +212,7 @@ impl Run<'_> {
             }
         };
         match outcome {
-            Ok(Some(task)) => {
-                self.note(Entry::Submitted { intent: number, task })?;
-                self.collected(number, places).await
-            }
+            Ok(Some(task)) => self.arrived(number, &task, places).await,
             Ok(None) if self.submit_again => {
                 self.note(Entry::GivenUp { intent: number })?;
                 Box::pin(self.submitted(places)).await
@@ -253,5 +302,12 @@ impl Run<'_> {
         let key = self.sources[place].key();
         let at = intent.sources.iter().position(|source| source == key);
         at.and_then(|at| intent.urls().get(at)).map_or_else(|| key.to_owned(), Clone::clone)
+    }
+}
+
+fn keyed(request: TranscriptionRequest, key: Option<IdempotencyKey>) -> TranscriptionRequest {
+    match key {
+        Some(key) => request.idempotency_key(key),
+        None => request,
     }
 }

@@ -59,6 +59,38 @@ fn at_any_request() {
     killed_runs_are_taken_up(50, Cut::at_a_request);
 }
 
+/// Where submits have names none is looked for and nobody is asked to decide: each is asked for again.
+#[test]
+fn at_a_relay() {
+    for_each_seed(60, |seed| {
+        let (rng, stage) = (&mut Rng::with_seed(seed), Stage::at_a_relay());
+        let about = format!("seed {seed} in {}", stage.home.path().display());
+        let submit = Fault::on(Operation::Submit);
+        stage.sandbox.script(if rng.bool() { submit.delay(Duration::from_secs(1)) } else { submit });
+        let urls = NAMES.map(url);
+        let line: Vec<&str> = FLAGS.into_iter().chain(urls.iter().map(String::as_str)).collect();
+        let mut killed = 0;
+        while killed < KILLS && Cut::anywhere(rng).off(&stage, &line) {
+            killed += 1;
+            if rng.bool() {
+                break;
+            }
+        }
+        let before = files(&stage);
+        let resumes = rng.bool() && stage.path("journal").exists();
+        let taken_up = stage.run(if resumes { &["resume", "--journal", "journal"] } else { &line });
+        assert_eq!(taken_up.code, 0, "{about}: {taken_up:?}");
+        assert!(!taken_up.err.contains("looking for"), "{about}: {taken_up:?}");
+        // What was cut off before the run was on disk is not resumed.
+        let ended = stage.run(&line);
+        assert_eq!(ended.code, 0, "{about}: {ended:?}");
+        assert_done(&stage, 1, &about);
+        let after = files(&stage);
+        assert!(before.iter().all(|(name, file)| after.get(name) == Some(file)), "{about}: written twice");
+        killed > 0
+    });
+}
+
 #[test]
 fn while_it_does_recordings_again() {
     for_each_seed(20, |seed| {

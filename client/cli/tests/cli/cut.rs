@@ -51,6 +51,11 @@ impl Cut {
         if rng.bool() { Self::Arrived(operation, count) } else { Self::Answered(operation, count) }
     }
 
+    pub(crate) fn anywhere(rng: &mut Rng) -> Self {
+        let ways = [Self::at_a_byte, Self::at_a_line, Self::at_an_event, Self::at_a_request];
+        ways[rng.usize(..ways.len())](rng)
+    }
+
     /// Runs the command up to here. Whether it was cut off, and did not end before.
     pub(crate) fn off(self, stage: &Stage, line: &[&str]) -> bool {
         let command = match self {

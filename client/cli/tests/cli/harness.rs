@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use valet_clock::SystemClock;
-use valet_demo::recordings::Recordings;
+use valet_demo::{APP, Stack, StackSettings, recordings::Recordings};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 
 pub(crate) const KEY: &str = "sk-test";
@@ -46,6 +46,13 @@ pub(crate) struct Stage {
     pub(crate) sandbox: SandboxHandle,
     pub(crate) base_url: String,
     pub(crate) home: TempDir,
+    relay: Option<Relay>,
+}
+
+/// A broker whose app is at its relay.
+struct Relay {
+    stack: Stack,
+    _state: TempDir,
 }
 
 /// How a command ended.
@@ -66,7 +73,19 @@ impl Stage {
         let sandbox = RUNTIME.block_on(Sandbox::bind(settings, Arc::new(SystemClock))).unwrap();
         let (base_url, handle) = (sandbox.base_url(), sandbox.handle());
         RUNTIME.spawn(sandbox.run(std::future::pending()));
-        Self { sandbox: handle, base_url, home: tempfile::tempdir().unwrap() }
+        Self { sandbox: handle, base_url, home: tempfile::tempdir().unwrap(), relay: None }
+    }
+
+    /// With a broker before the sandbox, and an app at its relay.
+    pub(crate) fn at_a_relay() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let sandbox = Settings::default().with_task_time(Duration::ZERO, Duration::ZERO);
+        let settings =
+            StackSettings { sandbox, relay: Some(state.path().to_owned()), ..StackSettings::default() };
+        let stack = RUNTIME.block_on(Stack::start(settings)).unwrap();
+        let (sandbox, base_url) = (stack.sandbox.clone(), format!("{}/api/v1", stack.broker_url));
+        let relay = Some(Relay { stack, _state: state });
+        Self { sandbox, base_url, home: tempfile::tempdir().unwrap(), relay }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -78,16 +97,22 @@ impl Stage {
         self.command(&[&[VALET], arguments].concat())
     }
 
-    /// The binary, with the sandbox as the service.
+    /// The binary, with the sandbox as the service, or the broker.
     pub(crate) fn valet(&self, arguments: &[&str]) -> Command {
         self.valet_by(&[], arguments)
     }
 
     /// The same, started by another program.
     pub(crate) fn valet_by(&self, starter: &[&str], arguments: &[&str]) -> Command {
-        let mut command =
-            self.command(&[starter, &[VALET, "--base-url", &self.base_url], arguments].concat());
-        command.env("DASHSCOPE_API_KEY", KEY);
+        let Some(Relay { stack, .. }) = &self.relay else {
+            let mut command =
+                self.command(&[starter, &[VALET, "--base-url", &self.base_url], arguments].concat());
+            command.env("DASHSCOPE_API_KEY", KEY);
+            return command;
+        };
+        let mut command = self.command(&[starter, &[VALET], arguments].concat());
+        command.env("VALET_URL", &stack.broker_url).env("VALET_APP", APP);
+        command.env("VALET_SECRET", stack.secret.expose());
         command
     }
 

@@ -32,7 +32,7 @@ impl Stage {
         let at = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(clock.unix()).unwrap();
         let attempt = Attempt {
             at,
-            intent: Intent { intent: 0, sources, uploads: Vec::new() },
+            intent: Intent { intent: 0, sources, uploads: Vec::new(), key: None },
             task: None,
             may_arrive: true,
         };
