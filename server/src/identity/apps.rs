@@ -11,7 +11,7 @@ use super::{
     keys::Keys,
     record::Record,
     remote::Remote,
-    replay::{Replay, Seen},
+    replay::{CLOCKS_APART, Replay, Seen},
     subject::{self, Accepted},
     verified::Verified,
 };
@@ -169,6 +169,7 @@ impl Apps {
         }
         // Last of all: what is refused for another reason uses nothing up.
         if let Some((id, until)) = once.filter(|_| look.is_first) {
+            let until = if self.shared.is_some() { until + CLOCKS_APART } else { until };
             if let Some(shared) = self.shared.as_ref().filter(|_| !look.is_recorded) {
                 let life = until.saturating_sub(look.now);
                 return Err(Unidentified::Record(Record::of(shared, app, &id, life)));

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{App, Apps, Revoked, Subject, Unidentified};
+use super::{App, Apps, Revoked, Subject, Unidentified, replay::CLOCKS_APART};
 use crate::{relay_token::Claims, shared_redis::Away};
 
 /// Who holds a relay token; only [`Apps::holder`] makes one.
@@ -75,7 +75,7 @@ impl Apps {
         if held.claims.client_id != *app.id {
             return Ok((false, None));
         }
-        let until = Duration::from_secs(held.claims.exp);
+        let until = Duration::from_secs(held.claims.exp) + CLOCKS_APART;
         match self.revoked.record(&app.id, &held.claims.jti, until, now) {
             Ok(()) | Err(super::replay::Seen::Before) => {
                 let life = until.saturating_sub(now);

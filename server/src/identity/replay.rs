@@ -16,6 +16,9 @@ const MOST: usize = 250_000;
 /// The same of one issuer, so that none fills the room of all.
 const MOST_OF_ONE: usize = 25_000;
 
+/// For so long beyond its end a token is remembered: the clock of another replica may be behind, and take it for alive.
+pub(super) const CLOCKS_APART: Duration = Duration::from_secs(30);
+
 /// The tokens that were shown and have not expired.
 #[derive(Debug, Default)]
 pub(super) struct Replay(Mutex<Records>);

@@ -22,6 +22,9 @@ use crate::config;
 /// A replica that has not told that it lives for so long is not counted any more.
 const REPLICA_LIFE: Duration = Duration::from_secs(5);
 
+/// The number of the first connection that is tried.
+const FIRST: u64 = 1;
+
 /// Says that this replica lives, and learns of the others and of the epoch: a word that stands from the first replica's
 /// coming until everything is lost, with the time when it was written.
 ///
@@ -144,6 +147,12 @@ impl Link {
         let (joined, replicas) = match attended {
             Ok(attended) => attended,
             Err(error) if before.is_some() => return self.fall(number, &error),
+            Err(error) if number == FIRST => {
+                return tracing::warn!(
+                    reason = %error,
+                    "the shared state is away; this replica begins with what it knows itself"
+                );
+            }
             Err(error) => return tracing::debug!(%error, "the shared state is still away"),
         };
         self.replicas.store(replicas, Relaxed);

@@ -106,6 +106,7 @@ impl Shared {
         // It may fall because one answer took too long; if it does so again and again, there is more to it.
         let (mut wait, mut fell) = (INTERVAL, None);
         loop {
+            self.link.attend().await;
             tokio::select! {
                 () = self.clock.sleep(INTERVAL) => {}
                 () = self.link.fallen.notified() => {
@@ -116,7 +117,6 @@ impl Shared {
                     self.clock.sleep(wait).await;
                 }
             }
-            self.link.attend().await;
         }
     }
 

@@ -143,13 +143,24 @@ impl Cache {
         upstream_use: &UpstreamUse,
         now: Instant,
     ) -> LiveToken {
+        self.refresh_if_due(slot, &live, source, upstream_use, now);
+        self.metrics.hits.inc();
+        source.upstream.hand_out(live, source.is_direct)
+    }
+
+    fn refresh_if_due(
+        &self,
+        slot: &Arc<TokenSlot>,
+        live: &Arc<Live<Minted>>,
+        source: Source<'_>,
+        upstream_use: &UpstreamUse,
+        now: Instant,
+    ) {
         if live.is_due(now)
-            && let Join::Lead(lead) = slot.join(now, Some(&live))
+            && let Join::Lead(lead) = slot.join(now, Some(live))
         {
             self.mint(lead, source, upstream_use.clone(), now);
         }
-        self.metrics.hits.inc();
-        source.upstream.hand_out(live, source.is_direct)
     }
 
     /// A token for `upstream_use`: the one in hand, the one being minted, or a new one.
@@ -208,7 +219,10 @@ impl Cache {
             }
         };
         let live = follow.outcome().await.unwrap_or_else(|| Err(Failure::of(Kind::Superseded)))?;
-        self.hand_out(source, live, &upstream_use)
+        let token = self.hand_out(source, live.clone(), &upstream_use)?;
+        // Another replica may have minted it a while ago.
+        self.refresh_if_due(&slot, &live, source, &upstream_use, self.clock.now());
+        Ok(token)
     }
 
     /// Mints for everyone who waits. Detached: a caller that hangs up strands nobody.
@@ -236,7 +250,9 @@ impl Cache {
                 Some((shared, place)) => {
                     let last = lead.last();
                     let in_hand = last.as_deref().filter(|live| live.is_servable(clock.now()));
-                    let want = Want { upstream: &upstream, upstream_use: &upstream_use, place, in_hand };
+                    let coalesced = &metrics.coalesced;
+                    let want =
+                        Want { upstream: &upstream, upstream_use: &upstream_use, place, in_hand, coalesced };
                     // Only who mints takes from the cap, and each replica has its share of it.
                     let quota = shared_quota(upstream_use.mints, shared.replicas());
                     let cap = || capped(caps.mints.take(clock.now(), quota));

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prometheus_client::metrics::counter::Counter;
 use valet_clock::{ClockExt, SharedClock};
 
 use super::{Failure, Kind, Minted, Upstream, slot::Live};
@@ -23,6 +24,8 @@ pub(super) struct Want<'w> {
     pub(super) place: &'w Place,
     /// The token in hand: one that ends before it is of no use.
     pub(super) in_hand: Option<&'w Live<Minted>>,
+    /// Counts a request that waits for another replica's mint.
+    pub(super) coalesced: &'w Counter,
 }
 
 /// A token, and the lease that it was minted under, of which the others are still to be told.
@@ -40,7 +43,12 @@ pub(super) async fn obtain(
 ) -> Result<Obtained, Failure> {
     let pool = &want.upstream.pool;
     let mut seen = want.in_hand.map_or(0, |live| live.value.fence);
+    let mut has_waited = false;
     for _ in 0..ROUNDS {
+        // The policy may have changed while another replica minted: a token of before is of no use.
+        if !want.upstream_use.edition().is_valid() {
+            return Err(Failure::of(Kind::Superseded));
+        }
         let mut listening = shared.listen_at(want.place);
         let asked = clock.now();
         match shared.claim(want.place, seen).await {
@@ -56,6 +64,11 @@ pub(super) async fn obtain(
                 }
             }
             Ok(Claimed::Wait(most)) => {
+                // A refresh keeps no request waiting.
+                if !has_waited && want.in_hand.is_none() {
+                    want.coalesced.inc();
+                }
+                has_waited = true;
                 // Its lease ends a moment later by this clock than by the server's, at most.
                 let most = most + Duration::from_millis(1);
                 let _: Result<(), _> = clock.timeout(most, listening.heard()).await;

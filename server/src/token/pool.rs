@@ -252,7 +252,7 @@ impl Pool {
     }
 
     /// A token that another replica has minted, as it is kept here; `None` if its key is none of this pool's, or it
-    /// lives too briefly. `asked` is when it was asked for: it has no less left now than it had then.
+    /// was granted for longer than is asked for. `asked` is when it was asked for: it has no less left now than it had then.
     pub(super) fn adopt(
         &self,
         taken: Taken,
@@ -260,7 +260,7 @@ impl Pool {
         upstream_use: &UpstreamUse,
     ) -> Option<Live<Minted>> {
         let key = self.keys.iter().find(|key| key.sha256() == taken.key)?;
-        if taken.remaining < SHORTEST_LIFE || taken.life > upstream_use.lifetime.duration() {
+        if taken.life > upstream_use.lifetime.duration() {
             return None;
         }
         // This clock may have begun after the token did.
