@@ -62,7 +62,13 @@ impl ManualClock {
     /// This clock for the part called `name`.
     #[must_use]
     pub fn handle(&self, name: &'static str) -> SharedClock {
-        Arc::new(Handle { clock: self.clone(), name })
+        self.wrong_handle(name, 0)
+    }
+
+    /// The same, but its wall clock is wrong by so many seconds: ahead, or, if they are negative, behind.
+    #[must_use]
+    pub fn wrong_handle(&self, name: &'static str, seconds: i64) -> SharedClock {
+        Arc::new(Handle { clock: self.clone(), name, wrong_by: seconds })
     }
 
     /// Tells `watcher` the time since the Unix epoch, now and whenever it has changed, before any sleep ends: for
@@ -171,6 +177,8 @@ impl Shared {
 struct Handle {
     clock: ManualClock,
     name: &'static str,
+    /// In seconds.
+    wrong_by: i64,
 }
 
 impl Clock for Handle {
@@ -179,7 +187,9 @@ impl Clock for Handle {
     }
 
     fn unix(&self) -> Duration {
-        self.clock.unix()
+        let wrong_by = Duration::from_secs(self.wrong_by.unsigned_abs());
+        let right = self.clock.unix();
+        if self.wrong_by < 0 { right - wrong_by } else { right + wrong_by }
     }
 
     fn sleep_until(&self, deadline: Instant) -> Sleep {
@@ -283,6 +293,15 @@ mod tests {
         });
         clock.advance(Duration::from_secs(2));
         assert_eq!(*told.lock().unwrap(), [start, start + Duration::from_secs(2)]);
+    }
+
+    #[test]
+    fn a_wrong_clock_has_another_date_and_the_same_time() {
+        let clock = ManualClock::new();
+        let [ahead, behind] = [7, -7].map(|seconds| clock.wrong_handle("part", seconds));
+        assert_eq!(ahead.unix(), clock.unix() + Duration::from_secs(7));
+        assert_eq!(behind.unix() + Duration::from_secs(7), clock.unix());
+        assert_eq!((ahead.now(), behind.now()), (clock.now(), clock.now()));
     }
 
     #[test]

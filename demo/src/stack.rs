@@ -84,8 +84,8 @@ pub struct StackSettings {
     pub playground: Option<PathBuf>,
     /// Whether the broker follows its configuration file.
     pub follow: bool,
-    /// How many brokers there are beside the first, behind one address; what they share, `config` says.
-    pub further: usize,
+    /// The clocks of the brokers that there are beside the first, behind one address; what they share, `config` says.
+    pub further: Vec<SharedClock>,
 }
 
 /// Sandbox and broker, running.
@@ -192,7 +192,7 @@ impl Stack {
             front = TcpListener::bind(front)?.local_addr()?;
             config = format!("public_url = \"http://{front}\"\n{config}");
         }
-        let listen = if further == 0 { front.to_string() } else { "127.0.0.1:0".to_owned() };
+        let listen = if further.is_empty() { front.to_string() } else { "127.0.0.1:0".to_owned() };
         let config = format!(
             "listen = {listen:?}\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
              [audit]\n{audit}\n{}\
@@ -207,10 +207,10 @@ impl Stack {
         let shutdown = Shutdown::default();
         let (mut replicas, mut metrics_addrs, mut reload) = (Vec::new(), Vec::new(), Vec::new());
         let (mut bound, mut sources) = (Vec::new(), Vec::new());
-        for number in 0..=further {
+        for (number, clock) in iter::once(&clocks.broker).chain(&further).enumerate() {
             let (path, text) = of_replica(&folder, number, &config);
             fs::write(&path, &text)?;
-            let broker = Broker::bind(Config::read(&text, &environment)?, clocks.broker.clone()).await?;
+            let broker = Broker::bind(Config::read(&text, &environment)?, clock.clone()).await?;
             let (asked, source) = (Asked::default(), Source { path, environment: environment.clone() });
             let broker = if follow { broker.following(source.clone(), asked.clone()) } else { broker };
             sources.push(source);
@@ -220,8 +220,8 @@ impl Stack {
             bound.push(broker);
         }
         let brokers = bound.into_iter().map(|broker| tokio::spawn(broker.run(shutdown.clone()))).collect();
-        let in_front = match further {
-            0 => None,
+        let in_front = match further[..] {
+            [] => None,
             _ => Some(RoundRobin::start(front, replicas.clone()).await?),
         };
         let broker_addr = in_front.as_ref().map_or(replicas[0], RoundRobin::address);

@@ -81,7 +81,8 @@ async fn a_decision_that_took_long_says_how_long() {
 
 #[tokio::test]
 async fn the_trail_of_a_broker_is_whole_and_tells_what_became_of_it() {
-    let stage = Stage::with(StackSettings { follow: true, ..StackSettings::default() }).await;
+    // Each broker has a trail of its own.
+    let stage = Stage::of_one(StackSettings { follow: true, ..StackSettings::default() }).await;
     let (first, again) = (stage.ask().await, stage.ask().await);
     assert_eq!(first.token(), again.token());
     stage.stack.reconfigure("no configuration", true).unwrap();
@@ -131,7 +132,7 @@ async fn no_token_is_handed_out_that_cannot_be_recorded_if_the_operator_says_so(
 async fn an_audit_trail_that_fails_only_alarms_by_default() {
     let audit = "path = \"/dev/full\"".into();
     let stage = Stage::with(StackSettings { audit, ..StackSettings::default() }).await;
-    promptly(async { while stage.metric("valet_audit_failing").await != 1 {} }).await;
+    promptly(async { while stage.metric("valet_audit_failing").await != stage.each(1) {} }).await;
     stage.ask().await.token();
     assert_eq!(stage.page("/readyz").await.status, 200);
     stage.stop().await;

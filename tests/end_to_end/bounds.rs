@@ -9,7 +9,8 @@ use crate::{
 
 async fn with_bounds(bounds: &str) -> Stage {
     let config = format!("[bounds]\n{bounds}");
-    Stage::with(StackSettings { config, ..StackSettings::default() }).await
+    // What is bounded is the connections of one process; what stands in front of it holds ends of its own.
+    Stage::of_one(StackSettings { config, ..StackSettings::default() }).await
 }
 
 /// The broker does its work after all that.

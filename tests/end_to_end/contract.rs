@@ -1,13 +1,18 @@
 //! What a success says, at both doors, and that it is so.
 
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::Value;
 use valet_demo::APP;
 
 use crate::harness::{Answer, SECOND, Stage, answered, answered_elsewhere};
 
 /// When the stages' clock begins, and a minute.
 const DIES: u64 = 1_744_076_769 + 60;
+
+/// The share of so many callers who have asked each broker: the brokers part the budget of the account, 20.
+fn share(stage: &Stage, callers: u32) -> f64 {
+    let parts = callers * u32::try_from(stage.brokers()).unwrap();
+    (2000.0 / f64::from(parts)).round() / 100.0
+}
 
 fn check_headers(answer: &Answer) {
     let mut names: Vec<_> = answer.headers.keys().map(reqwest::header::HeaderName::as_str).collect();
@@ -28,7 +33,8 @@ async fn the_success_bodies_of_both_doors() {
         answer.text,
         format!(
             "{{\"token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":60,\"expires_at\":{DIES},\
-             \"base_url\":\"{base_url}\",\"mode\":\"direct\",\"queries_per_second\":20.0}}"
+             \"base_url\":\"{base_url}\",\"mode\":\"direct\",\"queries_per_second\":{:?}}}",
+            share(&stage, 1)
         )
     );
     let answer = answered(stage.dashscope("?expire_in_seconds=60")).await;
@@ -79,18 +85,20 @@ async fn the_token_opens_the_upstream_for_as_long_as_is_said() {
 #[tokio::test]
 async fn the_accounts_queries_are_shared_among_those_who_asked_lately() {
     let stage = Stage::new().await;
-    let share = async || stage.ask().await.json()["queries_per_second"].clone();
-    let mut shares = Vec::new();
-    for _ in 0..5 {
-        shares.push(share().await);
+    let are_told = async |callers| {
+        for answer in stage.ask_each().await {
+            assert_eq!(answer.json()["queries_per_second"], share(&stage, callers));
+        }
+    };
+    for callers in 1..=5 {
+        are_told(callers).await;
         stage.clock.advance(SECOND);
     }
-    assert_eq!(shares, [20.0, 10.0, 6.67, 5.0, 4.0].map(Value::from));
     // The next window still counts those of the last; after a quiet one nobody is left.
-    stage.clock.advance(SECOND * 40);
-    assert_eq!(share().await, 3.33);
-    stage.clock.advance(SECOND * 100);
-    assert_eq!(share().await, 20.0);
+    stage.pass(40).await;
+    are_told(6).await;
+    stage.pass(100).await;
+    are_told(1).await;
     stage.stop().await;
 }
 

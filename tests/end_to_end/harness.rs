@@ -1,15 +1,18 @@
 //! Sandbox and broker whose time stands still, and what a test does with them.
 
 use std::{
+    env,
     future::Future,
-    sync::{Mutex, Once},
+    iter::Sum,
+    str::FromStr,
+    sync::{LazyLock, Mutex, Once},
     time::Duration,
 };
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use valet_clock::{ClockExt, ManualClock, SystemClock};
+use valet_clock::{ClockExt, ManualClock, SharedClock, SystemClock};
 use valet_demo::{APP, Clocks, Remains, Stack, StackSettings};
 use valet_sandbox::Operation;
 
@@ -26,6 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A second of the clock.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// How many brokers a stage has whose test is not about one of them: `VALET_TEST_REPLICAS`, or one.
+static BROKERS: LazyLock<usize> = LazyLock::new(|| match env::var("VALET_TEST_REPLICAS") {
+    Ok(number) => number.parse().ok().filter(|number| *number > 0).expect("VALET_TEST_REPLICAS is a number"),
+    Err(_) => 1,
+});
 
 /// Sandbox and broker, and the clock they go by. Of several brokers, each connection reaches the next.
 pub(crate) struct Stage {
@@ -55,8 +64,23 @@ impl Stage {
         Self::with(StackSettings { app: app.into(), ..StackSettings::default() }).await
     }
 
-    /// With any settings; the clocks are this stage's.
+    /// With any settings; the clocks are this stage's. There are as many brokers as the tests are run with; what of
+    /// them is asked is spread over them in turn.
     pub(crate) async fn with(settings: StackSettings) -> Self {
+        // The one place to change once brokers share what the relay knows of tasks.
+        let brokers = if settings.relay.is_some() { 1 } else { *BROKERS };
+        match brokers {
+            1 => Self::of_one(settings).await,
+            several => {
+                let clock = ManualClock::new();
+                let redis = Redis::start(&clock);
+                Self::of_replicas(settings, several, clock, Some(redis)).await
+            }
+        }
+    }
+
+    /// With one broker, however many the tests are run with: for what is true of one process alone.
+    pub(crate) async fn of_one(settings: StackSettings) -> Self {
         Self::of_replicas(settings, 1, ManualClock::new(), None).await
     }
 
@@ -67,31 +91,43 @@ impl Stage {
         clock: ManualClock,
         redis: Option<Redis>,
     ) -> Self {
-        Self::of_replicas_with(settings, replicas, clock, redis, "").await
+        let brokers = vec![clock.handle("broker"); replicas];
+        Self::of_brokers(settings, brokers, clock, redis, "").await
     }
 
-    /// The same, with more settings of how they share it.
-    pub(crate) async fn of_replicas_with(
+    /// With a broker for each of these clocks, and more settings of how they share their state.
+    pub(crate) async fn of_brokers(
         settings: StackSettings,
-        replicas: usize,
+        mut brokers: Vec<SharedClock>,
         clock: ManualClock,
         redis: Option<Redis>,
         more: &str,
     ) -> Self {
         note_panics();
-        let follows = settings.follow;
+        let (replicas, follows) = (brokers.len(), settings.follow);
         let config = match &redis {
             Some(redis) => format!("{}\n{}{more}", settings.config, redis.settings()),
             None => settings.config,
         };
-        let (clocks, further) = (Clocks::from(&clock), replicas - 1);
+        let further = brokers.split_off(1);
+        let clocks = Clocks { broker: brokers.remove(0), ..Clocks::from(&clock) };
         let stack = Stack::start(StackSettings { clocks, further, config, ..settings }).await.unwrap();
-        // The wait of the probes has begun: it is a minute from here.
+        // The wait of the probes has begun: it is a minute from here. Each broker knows of all the others.
         let upkeep = 1 + usize::from(follows) + usize::from(redis.is_some());
         promptly(clock.asleep("broker", upkeep * replicas)).await;
         // A connection for each request: none is lost to the idle deadline when the clock leaps.
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { stack, clock, http, redis }
+    }
+
+    /// How many brokers there are.
+    pub(crate) fn brokers(&self) -> usize {
+        self.stack.replicas.len()
+    }
+
+    /// What all brokers do together, if each does it so often by itself.
+    pub(crate) fn each(&self, count: u64) -> u64 {
+        count * u64::try_from(self.brokers()).unwrap()
     }
 
     /// A request to the broker, without a credential.
@@ -128,12 +164,39 @@ impl Stage {
 
     /// Asks for a token at `/v1/tokens`.
     pub(crate) async fn ask(&self) -> Answer {
-        answered(self.v1()).await
+        let answer = answered(self.v1()).await;
+        self.told().await;
+        answer
+    }
+
+    /// Asks each broker for a token at `/v1/tokens`.
+    pub(crate) async fn ask_each(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for replica in 0..self.brokers() {
+            answers.push(self.ask_of(replica).await);
+            self.told().await;
+        }
+        answers
     }
 
     /// Asks for a token at `/v1/tokens`, in JSON.
     pub(crate) async fn ask_for(&self, body: &Value) -> Answer {
-        answered(self.v1().json(body)).await
+        let answer = answered(self.v1().json(body)).await;
+        self.told().await;
+        answer
+    }
+
+    /// Waits until the brokers have been told of every mint that has ended: who minted answers before it tells, and
+    /// a clock that leaps meanwhile would end its lease.
+    pub(crate) async fn told(&self) {
+        let Some(redis) = &self.redis else { return };
+        let is_told = async || {
+            let ended = self.metric("valet_mints_total").await;
+            redis.count("valet:{*}:lease") <= self.mints().saturating_sub(ended)
+        };
+        promptly(async { while !is_told().await {} }).await;
+        // All runs on one thread: once this exchange is over, who told has read that it was heard.
+        self.metrics().await;
     }
 
     /// Asks in the background.
@@ -156,7 +219,13 @@ impl Stage {
         pages
     }
 
-    /// The sum of a metric over its labels.
+    /// A series, named as on the page of metrics; the sum over all brokers.
+    pub(crate) async fn series<T: FromStr + Sum>(&self, name: &str) -> T {
+        let page = self.metrics().await;
+        page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).sum()
+    }
+
+    /// The sum of a metric over its labels and all brokers.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let page = self.metrics().await;
         let values = page.lines().filter_map(|line| {
@@ -164,6 +233,20 @@ impl Stage {
             rest.rsplit(' ').next()?.parse::<u64>().ok()
         });
         values.sum()
+    }
+
+    /// Lets time pass, and the brokers say in it that they live: over a leap they lose sight of one another.
+    pub(crate) async fn pass(&self, seconds: u32) {
+        if self.redis.is_none() {
+            return self.clock.advance(SECOND * seconds);
+        }
+        let attended =
+            async || self.series::<u64>("valet_shared_calls_total{kind=\"attend\",outcome=\"ok\"}").await;
+        for _ in 0..seconds {
+            let before = attended().await;
+            self.clock.advance(SECOND);
+            promptly(async { while attended().await < before + self.each(1) {} }).await;
+        }
     }
 
     /// Waits until so many mints have reached the sandbox.
@@ -198,7 +281,14 @@ impl Stage {
 
     /// Stops everything. Fails if anything panicked on the way.
     pub(crate) async fn stop(self) -> Remains {
-        let remains = promptly(self.stack.stop()).await.unwrap();
+        let brokers = self.brokers();
+        let mut remains = promptly(self.stack.stop()).await.unwrap();
+        if brokers > 1 {
+            // Each has a trail of its own, and the clock stands still: they are told in the order of the answers.
+            let answered = ANSWERED.lock().unwrap();
+            let place = |id: &Value| answered.iter().position(|answered| id == answered.as_str());
+            remains.audit.sort_by_cached_key(|line| place(&line["request_id"]).unwrap_or(usize::MAX));
+        }
         let panics = PANICS.lock().unwrap().clone();
         assert!(panics.is_empty(), "something panicked: {panics:?}");
         remains
@@ -218,6 +308,9 @@ pub(crate) async fn answered_elsewhere(request: RequestBuilder) -> Answer {
     promptly(async {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if let Some(id) = headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
+            ANSWERED.lock().unwrap().push(id.to_owned());
+        }
         Answer { status, headers, text: response.text().await.unwrap() }
     })
     .await
@@ -255,6 +348,9 @@ impl Answer {
         (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned(), wait)
     }
 }
+
+/// The ids of all requests that were answered, in their order.
+static ANSWERED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

@@ -44,9 +44,24 @@ impl Signin {
         signer.sign(&json!({ "iss": self.issuer.name, "aud": "valet", "sub": "alice", "exp": now + 600 }))
     }
 
+    /// Asks every broker, which fetches the keys for itself; they answer alike.
     async fn ask(&self, signer: &Signer) -> Answer {
-        let token = self.token(signer);
-        answered(self.stage.request(Method::POST, "/v1/tokens").bearer_auth(token)).await
+        let mut answers = Vec::new();
+        for replica in 0..self.stage.brokers() {
+            answers.push(self.ask_of(replica, signer).await);
+            assert_eq!(answers[replica].refusal(), answers[0].refusal());
+        }
+        answers.remove(0)
+    }
+
+    async fn ask_of(&self, replica: usize, signer: &Signer) -> Answer {
+        let request = self.stage.request_of(replica, Method::POST, "/v1/tokens");
+        answered(request.bearer_auth(self.token(signer))).await
+    }
+
+    /// How often each broker asked for the keys.
+    fn asked(&self) -> u64 {
+        self.issuer.asked() / self.stage.each(1)
     }
 
     async fn refuses(&self, signer: &Signer) -> (u16, String, Option<u64>) {
@@ -74,21 +89,21 @@ async fn keys_are_fetched_once_and_looked_for_again_when_one_is_new() {
     for _ in 0..3 {
         assert_eq!(signin.ask(&old).await.status, 200);
     }
-    assert_eq!(signin.issuer.asked(), 1);
+    assert_eq!(signin.asked(), 1);
     // Keys rotate: the new one is asked for as soon as it may be, and nobody makes the broker ask more often.
     signin.issuer.answers(keys(&[&old, &new]));
     assert_eq!(signin.refuses(&new).await, unknown());
     signin.stage.clock.advance(SECOND * 30);
     assert_eq!(signin.ask(&new).await.status, 200);
-    assert_eq!(signin.issuer.asked(), 2);
+    assert_eq!(signin.asked(), 2);
     let stranger = Signer::es256("stranger");
     for _ in 0..3 {
         assert_eq!(signin.refuses(&stranger).await, unknown());
     }
-    assert_eq!(signin.issuer.asked(), 2, "no more than once in half a minute");
+    assert_eq!(signin.asked(), 2, "no more than once in half a minute");
     signin.stage.clock.advance(SECOND * 30);
     assert_eq!(signin.refuses(&stranger).await, unknown());
-    assert_eq!(signin.issuer.asked(), 3);
+    assert_eq!(signin.asked(), 3);
     signin.stage.stop().await;
 }
 
@@ -114,7 +129,7 @@ async fn keys_are_renewed_ahead_and_kept_through_an_outage() {
     signin.issuer.answers(Page::Silent);
     signin.stage.clock.advance(SECOND * 480);
     assert_eq!(signin.ask(&signer).await.status, 200);
-    signin.issuer.was_asked(2).await;
+    signin.issuer.was_asked(signin.stage.each(2)).await;
     signin.stage.clock.advance(SECOND * 3);
     // The issuer is away for a day: its last keys do.
     signin.issuer.answers(Page::Status(503));
@@ -150,9 +165,9 @@ async fn what_an_issuer_may_not_do() {
         let signin = Signin::new(&[&signer]).await;
         signin.issuer.answers(page);
         assert_eq!(signin.refuses(&signer).await, unavailable(), "{what}");
-        assert_eq!(signin.issuer.asked(), 1, "{what}");
+        assert_eq!(signin.asked(), 1, "{what}");
         assert_eq!(signin.refuses(&signer).await, unavailable(), "{what}");
-        assert_eq!(signin.issuer.asked(), 1, "{what}: not asked again at once");
+        assert_eq!(signin.asked(), 1, "{what}: not asked again at once");
         signin.stage.stop().await;
     }
     assert_eq!(elsewhere.asked(), 0);
@@ -169,12 +184,12 @@ async fn a_silent_issuer_costs_three_seconds_once() {
             tokio::spawn(answered(request))
         })
         .collect();
-    signin.issuer.was_asked(1).await;
+    signin.issuer.was_asked(signin.stage.each(1)).await;
     signin.stage.clock.advance(SECOND * 3);
     for asked in asking {
         assert_eq!(promptly(asked).await.unwrap().refusal(), unavailable());
     }
-    assert_eq!(signin.issuer.asked(), 1, "they waited for the same");
+    assert_eq!(signin.asked(), 1, "they waited for the same");
     signin.stage.stop().await;
 }
 
@@ -197,16 +212,16 @@ async fn whoever_hangs_up_ends_no_fetch() {
     let signin = Signin::new(&[&signer]).await;
     let released = Arc::new(Notify::new());
     signin.issuer.answers(Page::Late(set(&signer), released.clone()));
-    let mut leader = Wire::to(signin.stage.stack.broker_addr).await;
+    let mut leader = Wire::to(signin.stage.stack.replicas[0]).await;
     let token = signin.token(&signer);
     let head = format!("POST /v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
     leader.send(head).await;
     signin.issuer.was_asked(1).await;
     drop(leader);
     // All runs on one thread: once this exchange is over, the broker has seen the connection end.
-    signin.stage.page("/healthz").await;
+    answered(signin.stage.request_of(0, Method::GET, "/healthz")).await;
     released.notify_one();
-    assert_eq!(signin.ask(&signer).await.status, 200);
+    assert_eq!(signin.ask_of(0, &signer).await.status, 200);
     assert_eq!(signin.issuer.asked(), 1);
     signin.stage.stop().await;
 }
@@ -286,7 +301,7 @@ async fn a_private_address_is_not_asked() {
     let url = issuer.jwks_url().replace("127.0.0.1", "localhost");
     let signin = Signin::at(issuer, &format!("jwks_url = \"{url}\"")).await;
     assert_eq!(signin.refuses(&signer).await, unavailable());
-    assert_eq!(signin.issuer.asked(), 0);
+    assert_eq!(signin.asked(), 0);
     signin.stage.stop().await;
 }
 
@@ -300,6 +315,6 @@ async fn a_reload_keeps_the_keys() {
     reload(&signin.stage, &config.replace("audience = \"valet\"", "audience = \"valet\"\nkind = \"id\""))
         .await;
     assert_eq!(signin.ask(&signer).await.status, 200);
-    assert_eq!(signin.issuer.asked(), 1);
+    assert_eq!(signin.asked(), 1);
     signin.stage.stop().await;
 }

@@ -31,23 +31,27 @@ async fn a_refused_key_is_left_alone_until_a_probe_brings_it_back() {
         assert_eq!(stage.ask().await.refusal(), refusal);
         stage.clock.advance(SECOND);
     }
-    assert_eq!(stage.mints(), 1);
+    assert_eq!(stage.mints(), stage.each(1));
     let ready = stage.page("/readyz").await;
     assert_eq!((ready.status, &*ready.text), (503, r#"{"status":"no_usable_upstream_key"}"#));
     assert_eq!(stage.page("/healthz").await.status, 200, "the process itself is well");
     // The first probe finds it refused still, the second finds it well.
     stage.clock.advance(SECOND);
-    stage.mints_ended(2).await;
+    stage.mints_ended(stage.each(2)).await;
     assert_eq!(stage.page("/readyz").await.status, 503);
     stage.stack.sandbox.add_key("default", &key);
     assert_eq!(stage.ask().await.refusal(), refusal);
     stage.clock.advance(SECOND * 60);
-    stage.mints_ended(3).await;
+    stage.mints_ended(stage.each(3)).await;
     let ready = stage.page("/readyz").await;
     assert_eq!((ready.status, &*ready.text), (200, r#"{"status":"ready"}"#));
     assert_eq!(stage.ask().await.expires_in(), 60);
-    let probes: Vec<_> = stage.stack.sandbox.journal().into_iter().filter_map(|entry| entry.query).collect();
-    assert_eq!(probes[1..3], ["expire_in_seconds=15"; 2], "a probe's token is of the shortest life");
+    let asked: Vec<_> = stage.stack.sandbox.journal().into_iter().filter_map(|entry| entry.query).collect();
+    let probes = &asked[stage.brokers()..stage.brokers() * 3];
+    assert!(
+        probes.iter().all(|asked| asked == "expire_in_seconds=15"),
+        "a probe's token is of the shortest life"
+    );
     stage.stop().await;
 }
 
@@ -57,29 +61,35 @@ async fn tokens_of_a_refused_key_are_not_handed_out_any_more() {
     stage.ask().await.token();
     stage.stack.sandbox.revoke_key(&stage.stack.sandbox_key);
     stage.clock.advance(SECOND * 18);
-    stage.ask().await.token();
-    stage.mints_ended(2).await;
-    assert_eq!(stage.ask().await.refusal(), (503, "no_upstream_key".into(), Some(1)));
+    // Each broker finds out for itself.
+    for answer in stage.ask_each().await {
+        answer.token();
+    }
+    stage.mints_ended(1 + stage.each(1)).await;
+    for answer in stage.ask_each().await {
+        assert_eq!(answer.refusal(), (503, "no_upstream_key".into(), Some(1)));
+    }
     stage.stop().await;
 }
 
 #[tokio::test]
 async fn the_next_key_is_tried_and_the_refused_one_is_not_tried_again() {
     let stage = with_two_keys().await;
+    // What becomes of a key each broker learns for itself.
     let [first, second] = [FIRST, SECOND_KEY].map(fingerprint);
     stage.stack.sandbox.revoke_key(FIRST);
-    assert_eq!(stage.ask().await.expires_in(), 60);
+    assert_eq!(stage.ask_of(0).await.expires_in(), 60);
     assert_eq!(tried(&stage), [&*first, &second]);
     assert_eq!(stage.page("/readyz").await.status, 200);
     stage.clock.advance(SECOND * 59);
-    assert_eq!(stage.ask().await.expires_in(), 60);
+    assert_eq!(stage.ask_of(0).await.expires_in(), 60);
     assert_eq!(tried(&stage), [&*first, &second, &second]);
     // Once it is well again, it comes first.
     stage.stack.sandbox.add_key("default", FIRST);
     stage.clock.advance(SECOND);
     stage.mints_ended(4).await;
     stage.clock.advance(SECOND * 58);
-    stage.ask().await.token();
+    stage.ask_of(0).await.token();
     assert_eq!(tried(&stage)[3..], [first.clone(), first]);
     stage.stop().await;
 }
@@ -109,15 +119,16 @@ async fn a_silent_key_leaves_time_for_the_next() {
 #[tokio::test]
 async fn throttling_is_obeyed_for_as_long_as_the_upstream_asks() {
     let stage = Stage::new().await;
+    // What becomes of a key each broker learns for itself.
     let slow_down = Fault::on(Operation::Mint).refuse(429, "Throttling.RateQuota", "Slow down.");
     stage.stack.sandbox.script(slow_down.retry_after(SECOND * 7));
     for left in (1..=7).rev() {
-        assert_eq!(stage.ask().await.refusal(), (503, "upstream_throttled".into(), Some(left)));
+        assert_eq!(stage.ask_of(0).await.refusal(), (503, "upstream_throttled".into(), Some(left)));
         stage.clock.advance(SECOND);
     }
     assert_eq!(stage.mints(), 1);
     assert_eq!(stage.page("/readyz").await.status, 200, "a throttled key is a good key");
-    assert_eq!(stage.ask().await.expires_in(), 60);
+    assert_eq!(stage.ask_of(0).await.expires_in(), 60);
     assert_eq!(stage.mints(), 2);
     stage.stop().await;
 }
@@ -125,14 +136,15 @@ async fn throttling_is_obeyed_for_as_long_as_the_upstream_asks() {
 #[tokio::test]
 async fn a_throttled_key_rests_while_the_next_one_mints() {
     let stage = with_two_keys().await;
+    // What becomes of a key each broker learns for itself.
     let slow_down = Fault::on(Operation::Mint).refuse(429, "Throttling.RateQuota", "Slow down.");
     stage.stack.sandbox.script(slow_down.for_key(FIRST).retry_after(SECOND * 20));
-    stage.ask().await.token();
+    stage.ask_of(0).await.token();
     stage.clock.advance(SECOND * 18);
-    stage.ask().await.token();
+    stage.ask_of(0).await.token();
     stage.mints_ended(3).await;
     stage.clock.advance(SECOND * 18);
-    stage.ask().await.token();
+    stage.ask_of(0).await.token();
     stage.mints_ended(4).await;
     assert_eq!(tried(&stage), [FIRST, SECOND_KEY, SECOND_KEY, FIRST].map(fingerprint));
     stage.stop().await;

@@ -77,7 +77,9 @@ async fn with_a_gate() -> Stage {
 #[tokio::test]
 async fn an_address_that_keeps_proving_nobody_is_held_up_and_a_right_credential_never() {
     let stage = with_a_gate().await;
-    let from = |address: &str| stage.request(Method::POST, "/v1/tokens").header("x-forwarded-for", address);
+    // Each broker has its own count.
+    let from =
+        |address: &str| stage.request_of(0, Method::POST, "/v1/tokens").header("x-forwarded-for", address);
     let guess = |address: &str| answered(from(address).bearer_auth("vas_guess"));
     for _ in 0..5 {
         assert_eq!(guess("192.0.2.7").await.status, 401);
@@ -86,7 +88,7 @@ async fn an_address_that_keeps_proving_nobody_is_held_up_and_a_right_credential_
     // Without a credential, or with one that cannot be read, it is the same.
     assert_eq!(answered(from("192.0.2.7")).await.status, 429);
     assert_eq!(answered(from("192.0.2.7").header("authorization", "Basic ?")).await.status, 429);
-    answered(stage.v1().header("x-forwarded-for", "192.0.2.7")).await.token();
+    answered(stage.v1_of(0).header("x-forwarded-for", "192.0.2.7")).await.token();
     assert_eq!(guess("192.0.2.8").await.status, 401, "another address has its own count");
     // What the caller writes to the left of the proxy's own entry does not count.
     assert_eq!(guess("192.0.2.99, 192.0.2.7").await.status, 429);

@@ -55,28 +55,32 @@ async fn remaining_lives_and_reached_limits_are_counted() {
     stage.ask().await.token();
     stage.ask().await.token();
     assert_eq!(stage.ask().await.status, 429);
-    let page = stage.metrics().await;
-    for line in [
-        "valet_limit_refusals_total{limit=\"rate\"} 1",
-        "valet_remaining_life_seconds_count 3",
-        "valet_remaining_life_seconds_sum 152.0",
-        "valet_remaining_life_seconds_bucket{le=\"40.0\"} 0",
-        "valet_hits_total 2",
+    for (series, sum) in [
+        ("valet_limit_refusals_total{limit=\"rate\"}", 1.0),
+        ("valet_remaining_life_seconds_count", 3.0),
+        ("valet_remaining_life_seconds_sum", 152.0),
+        ("valet_remaining_life_seconds_bucket{le=\"40.0\"}", 0.0),
     ] {
-        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+        assert_eq!(stage.series::<f64>(series).await.to_string(), sum.to_string(), "{series}");
     }
+    let misses = stage.each(1).min(3);
+    assert_eq!(
+        stage.metric("valet_hits_total").await,
+        3 - misses,
+        "a broker has what it was asked for before"
+    );
     stage.stop().await;
 }
 
 #[tokio::test]
 async fn open_connections_are_counted_by_listener() {
     let stage = Stage::new().await;
-    let line = |count: u32| format!("valet_open_connections{{listener=\"public\"}} {count}");
-    assert!(stage.metrics().await.contains(&line(0)));
+    let open = async || stage.series::<u64>("valet_open_connections{listener=\"public\"}").await;
+    assert_eq!(open().await, 0);
     let address = stage.stack.broker_addr;
     let held = [Wire::to(address).await, Wire::to(address).await, Wire::to(address).await];
-    promptly(async { while !stage.metrics().await.contains(&line(3)) {} }).await;
+    promptly(async { while open().await != 3 {} }).await;
     drop(held);
-    promptly(async { while !stage.metrics().await.contains(&line(0)) {} }).await;
+    promptly(async { while open().await != 0 {} }).await;
     stage.stop().await;
 }

@@ -1,5 +1,5 @@
 //! How the broker stops: what is in hand is finished, nothing new is taken, and a second signal waits for
-//! nothing.
+//! nothing. Of one broker, but where it says otherwise: each stops by itself, whoever else goes on.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,14 @@ use crate::{
 
 /// Waits until nothing listens there any more.
 async fn refuses_connections(stage: &Stage) {
-    promptly(async { while TcpStream::connect(stage.stack.broker_addr).await.is_ok() {} }).await;
+    for address in &stage.stack.replicas {
+        promptly(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+    }
 }
 
 #[tokio::test]
 async fn the_first_signal_finishes_what_is_in_hand_and_takes_nothing_new() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_one(StackSettings::default()).await;
     let mut idle = Wire::to(stage.stack.broker_addr).await;
     idle.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(idle.answer().await.starts_with("HTTP/1.1 200"));
@@ -50,7 +52,7 @@ async fn the_first_signal_finishes_what_is_in_hand_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn the_second_signal_cuts_off_what_is_in_hand() {
-    let stage = Stage::new().await;
+    let stage = Stage::of_one(StackSettings::default()).await;
     stage.stack.sandbox.script(Fault::on(Operation::Mint).hang());
     let asking = tokio::spawn(stage.v1().send());
     stage.mints_begun(1).await;
@@ -67,7 +69,7 @@ async fn the_second_signal_cuts_off_what_is_in_hand() {
 #[tokio::test]
 async fn a_lame_duck_takes_requests_until_load_balancers_have_noticed() {
     let config = "[bounds]\nlame_duck_seconds = 10".into();
-    let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
+    let stage = Stage::of_one(StackSettings { config, ..StackSettings::default() }).await;
     stage.stack.shut_down();
     promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
     stage.ask().await.token();
@@ -81,7 +83,7 @@ async fn a_lame_duck_takes_requests_until_load_balancers_have_noticed() {
 #[tokio::test]
 async fn a_second_signal_does_not_wait_for_load_balancers() {
     let config = "[bounds]\nlame_duck_seconds = 600".into();
-    let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
+    let stage = Stage::of_one(StackSettings { config, ..StackSettings::default() }).await;
     stage.stack.shut_down();
     promptly(async { while stage.page("/readyz").await.status != 503 {} }).await;
     stage.stack.shut_down();
@@ -92,7 +94,7 @@ async fn a_second_signal_does_not_wait_for_load_balancers() {
 #[tokio::test]
 async fn what_outlasts_the_drain_is_cut_off() {
     let config = "[bounds]\ndrain_seconds = 2".into();
-    let stage = Stage::with(StackSettings { config, ..StackSettings::default() }).await;
+    let stage = Stage::of_one(StackSettings { config, ..StackSettings::default() }).await;
     stage.stack.sandbox.script(Fault::on(Operation::Mint).hang());
     let asking = tokio::spawn(stage.v1().send());
     stage.mints_begun(1).await;

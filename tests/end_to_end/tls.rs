@@ -30,7 +30,7 @@ impl Files {
         Certificate::from_pem(cert.pem().as_bytes()).unwrap()
     }
 
-    async fn stage(&self) -> Stage {
+    fn settings(&self) -> StackSettings {
         let folder = self.0.path();
         let config = format!(
             "[tls]\ncertificate = {:?}\nkey = {:?}\n[bounds]\nheader_seconds = 5\nconnections = 1\n",
@@ -38,7 +38,7 @@ impl Files {
             folder.join("key.pem")
         );
         let app = UNHURRIED.into();
-        Stage::with(StackSettings { config, app, follow: true, ..StackSettings::default() }).await
+        StackSettings { config, app, follow: true, ..StackSettings::default() }
     }
 }
 
@@ -55,7 +55,7 @@ async fn ask(stage: &Stage, root: &Certificate) -> Result<Answer, reqwest::Error
 #[tokio::test]
 async fn tokens_are_served_over_tls_and_the_certificate_is_replaced_while_it_runs() {
     let (files, first) = Files::new();
-    let stage = files.stage().await;
+    let stage = Stage::with(files.settings()).await;
     ask(&stage, &first).await.unwrap().token();
     let second = files.renew();
     assert!(ask(&stage, &second).await.is_err(), "it is not in force yet");
@@ -74,7 +74,8 @@ async fn tokens_are_served_over_tls_and_the_certificate_is_replaced_while_it_run
 #[tokio::test]
 async fn a_peer_that_never_shakes_hands_is_gone_after_the_time_for_a_head() {
     let (files, root) = Files::new();
-    let stage = files.stage().await;
+    // The connections of one process are bounded, and so is their time.
+    let stage = Stage::of_one(files.settings()).await;
     let mut silent = Wire::to(stage.stack.broker_addr).await;
     // Half a record of a handshake, and nothing more: it holds the only connection there may be.
     silent.send(b"\x16\x03\x01\x02\x00\x01").await;

@@ -46,13 +46,14 @@ async fn a_miss_is_traced_to_the_call_upstream_and_a_hit_is_not() {
     let taken = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
 
     let stage = Stage::new().await;
+    // What one broker has in hand is a miss to another.
     stage.stack.sandbox.script(Fault::on(Operation::Mint).refuse(503, "SystemError", "Try again."));
-    assert_eq!(stage.ask().await.status, 503);
+    assert_eq!(stage.ask_of(0).await.status, 503);
     stage.clock.advance(SECOND);
-    let answer = stage.ask().await;
+    let answer = stage.ask_of(0).await;
     let (token, request_id) = (answer.token(), answer.header("x-request-id").unwrap().to_owned());
     for _ in 0..3 {
-        assert_eq!(stage.ask().await.token(), token);
+        assert_eq!(stage.ask_of(0).await.token(), token);
     }
     let (secret, key) = (stage.stack.secret.expose().to_owned(), stage.stack.sandbox_key.clone());
     stage.stop().await;

@@ -1,6 +1,7 @@
 //! What callers are told when the upstream fails them: a fault of the broker's side, never a 401.
 
 use insta::assert_snapshot;
+use reqwest::Method;
 use valet_sandbox::{Fault, Operation};
 
 use crate::{
@@ -54,8 +55,10 @@ async fn an_upstream_that_fails_at_once() {
     for (what, fault) in faults {
         let stage = Stage::new().await;
         stage.stack.sandbox.script(fault.always());
-        seen.add(what, stage.v1()).await;
-        seen.add(what, stage.dashscope("")).await;
+        // Each broker remembers what it has met itself.
+        seen.add(what, stage.v1_of(0)).await;
+        let secret = stage.stack.secret.expose();
+        seen.add(what, stage.request_of(0, Method::POST, "/api/v1/tokens").bearer_auth(secret)).await;
         assert_eq!(stage.mints(), 1, "the second was told what the first had met");
         stage.stop().await;
     }

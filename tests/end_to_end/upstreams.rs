@@ -43,9 +43,14 @@ async fn an_upstream_that_is_added_serves_its_apps_whatever_becomes_of_the_other
 
     stage.stack.sandbox.revoke_key(&stage.stack.sandbox_key);
     stage.clock.advance(SECOND * 30);
-    stage.ask().await.token();
-    promptly(async { while stage.metric("valet_key_usable").await != 1 {} }).await;
-    assert_eq!(stage.ask().await.refusal(), (503, "no_upstream_key".into(), Some(1)));
+    // Each broker finds out for itself.
+    for answer in stage.ask_each().await {
+        answer.token();
+    }
+    promptly(async { while stage.metric("valet_key_usable").await != stage.each(1) {} }).await;
+    for answer in stage.ask_each().await {
+        assert_eq!(answer.refusal(), (503, "no_upstream_key".into(), Some(1)));
+    }
     other().await.token();
     assert_eq!(stage.page("/readyz").await.status, 200, "there are apps to be served");
     let page = stage.metrics().await;

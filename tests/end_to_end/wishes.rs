@@ -1,5 +1,7 @@
 //! What a caller may wish for: a least life, another token than the one that was refused, one of its own.
 
+use std::time::Duration;
+
 use reqwest::RequestBuilder;
 use serde_json::json;
 use valet_client::Token;
@@ -50,17 +52,20 @@ async fn whoever_names_another_token_gets_the_one_in_hand() {
 
 #[tokio::test]
 async fn refusing_token_after_token_is_limited() {
-    let stage = Stage::new().await;
-    let mut token = stage.ask().await.token();
+    // Each broker has its own count, and its part of the cap on mints.
+    let stage = Stage::with_app(&format!("{UNHURRIED}\nmints = {{ per_minute = 600, burst = 60 }}")).await;
+    let refusing =
+        async |token: &str| answered(stage.v1_of(0).json(&json!({ "rejected": name_of(token) }))).await;
+    let mut token = stage.ask_of(0).await.token();
     for _ in 0..6 {
-        token = refusing(&stage, &token).await.token();
+        token = refusing(&token).await.token();
     }
-    let limited = refusing(&stage, &token).await;
+    let limited = refusing(&token).await;
     assert_eq!(limited.refusal(), (429, "mint_cap".into(), Some(10)));
     assert_eq!(stage.mints(), 7);
     assert_eq!(stage.ask().await.token(), token, "the others keep what is in hand");
     stage.clock.advance(SECOND * 10);
-    assert!(refusing(&stage, &token).await.token() != token);
+    assert!(refusing(&token).await.token() != token);
     stage.stop().await;
 }
 
@@ -77,10 +82,11 @@ async fn without_sharing_each_request_has_its_own_token_up_to_the_cap() {
     tokens.dedup();
     assert_eq!(tokens.len(), 3);
     let capped = stage.ask().await;
-    assert_eq!(capped.refusal(), (429, "mint_cap".into(), Some(30)));
+    let wait = stage.each(30);
+    assert_eq!(capped.refusal(), (429, "mint_cap".into(), Some(wait)), "the brokers part the cap");
     assert_eq!(capped.json()["limit"], "mints");
     assert_eq!(stage.mints(), 3);
-    stage.clock.advance(SECOND * 30);
+    stage.clock.advance(Duration::from_secs(wait));
     assert_eq!(stage.ask().await.expires_in(), 60);
     stage.stop().await;
 }

@@ -19,11 +19,36 @@ pub(crate) struct Redis {
     process: Child,
     port: u16,
     files: TempDir,
+    /// What the server is started with besides.
+    options: Vec<String>,
+    /// Where the brokers find it.
+    pub(crate) url: String,
+    /// What others than the brokers need to run a command.
+    pub(crate) password: Option<String>,
 }
 
 impl Redis {
     /// Starts one that goes by `clock`, and has had its epoch for a while: there is nothing to wait for.
     pub(crate) fn start(clock: &ManualClock) -> Self {
+        Self::start_with(clock, Vec::new())
+    }
+
+    /// The same, but the brokers speak TLS with it: it shows the certificate of these files, in PEM.
+    pub(crate) fn start_tls(clock: &ManualClock, certificate: &Path, key: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = |path: &Path| path.to_str().unwrap().to_owned();
+        let options = [
+            ["--tls-port".into(), port.to_string()],
+            ["--tls-cert-file".into(), file(certificate)],
+            ["--tls-key-file".into(), file(key)],
+            ["--tls-auth-clients".into(), "no".into()],
+        ];
+        let mut redis = Self::start_with(clock, options.concat());
+        redis.url = format!("rediss://localhost:{port}");
+        redis
+    }
+
+    fn start_with(clock: &ManualClock, options: Vec<String>) -> Self {
         let files = TempDir::new().unwrap();
         let time = files.path().join("time");
         let file = File::create(&time).unwrap();
@@ -35,20 +60,26 @@ impl Redis {
         // Another process may take the port that was free a moment ago.
         let started = (0..20).find_map(|_| {
             let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-            serve(files.path(), &time, port).map(|process| (process, port))
+            serve(files.path(), &time, port, &options).map(|process| (process, port))
         });
         let (process, port) = started.expect("redis-server serves");
-        let redis = Self { process, port, files };
+        let mut redis = Self { process, port, files, options, url: String::new(), password: None };
+        redis.url = redis.plain_url();
         redis.run(redis::cmd("SET").arg("valet:epoch").arg("0:0"));
         redis
     }
 
+    /// Where it is spoken to without TLS.
+    pub(crate) fn plain_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     /// The settings of a broker that uses it.
     pub(crate) fn settings(&self) -> String {
-        let (port, key) = (self.port, self.files.path().join("key"));
+        let (url, key) = (&self.url, self.files.path().join("key"));
         // The machine may be busy: what a test is not about is not to come between.
         format!(
-            "[shared]\nurl = \"redis://127.0.0.1:{port}\"\nkeys = [{{ id = \"1\", file = {key:?} }}]\n\
+            "[shared]\nurl = {url:?}\nkeys = [{{ id = \"1\", file = {key:?} }}]\n\
              connect_milliseconds = 10000\nresponse_milliseconds = 10000\n"
         )
     }
@@ -62,12 +93,20 @@ impl Redis {
     /// Starts it anew, where it was.
     pub(crate) fn restart(&mut self) {
         let time = self.files.path().join("time");
-        self.process = serve(self.files.path(), &time, self.port).expect("its port is its own still");
+        self.process =
+            serve(self.files.path(), &time, self.port, &self.options).expect("its port is its own still");
+    }
+
+    /// How many keys match a pattern.
+    pub(crate) fn count(&self, pattern: &str) -> u64 {
+        let found: Vec<String> = redis::from_redis_value(self.run(redis::cmd("KEYS").arg(pattern))).unwrap();
+        u64::try_from(found.len()).unwrap()
     }
 
     /// Runs a command, as somebody else than a broker.
     pub(crate) fn run(&self, command: &redis::Cmd) -> redis::Value {
-        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let password = self.password.iter().map(|password| format!(":{password}@")).collect::<String>();
+        let client = redis::Client::open(format!("redis://{password}127.0.0.1:{}", self.port)).unwrap();
         command.query(&mut client.get_connection().unwrap()).unwrap()
     }
 }
@@ -81,13 +120,14 @@ impl Drop for Redis {
 }
 
 /// `None` if it does not serve on that port.
-fn serve(folder: &Path, time: &Path, port: u16) -> Option<Child> {
+fn serve(folder: &Path, time: &Path, port: u16, options: &[String]) -> Option<Child> {
     let mut server = Command::new("redis-server");
     server
         .args(["--bind", "127.0.0.1", "--save", "", "--port"])
         .arg(port.to_string())
         .arg("--dir")
-        .arg(folder);
+        .arg(folder)
+        .args(options);
     server.env("LD_PRELOAD", clock()).env("VALET_TEST_CLOCK", time).stdin(Stdio::null());
     let mut process = server.stdout(Stdio::piped()).spawn().expect("redis-server is installed");
     let (mut log, mut read) = (String::new(), [0; 512]);

@@ -1,0 +1,95 @@
+//! Several brokers that share their state on a Redis: one mint, one limit, one memory; and each by itself where it
+//! must be.
+
+/// Who may use the Redis, and how it is spoken to.
+mod access;
+/// Replicas whose clocks are apart.
+mod clocks;
+/// Limits of all together, and of each while it is alone.
+mod limits;
+/// One mint, and tokens that nobody else can use.
+mod mints;
+/// Replicas without their Redis.
+mod outages;
+/// What was shown, and what was revoked.
+mod records;
+
+use std::time::Duration;
+
+use redis::{Cmd, Value, cmd};
+use reqwest::Method;
+use valet_clock::ManualClock;
+use valet_demo::StackSettings;
+
+use crate::{
+    harness::{SECOND, Stage, UNHURRIED, answered, promptly},
+    redis::Redis,
+};
+
+/// As in the world, a mint takes a moment.
+const MOMENT: Duration = Duration::from_millis(500);
+
+async fn replicas(count: usize, settings: StackSettings) -> Stage {
+    let clock = ManualClock::new();
+    let redis = Redis::start(&clock);
+    Stage::of_replicas(settings, count, clock, Some(redis)).await
+}
+
+async fn three() -> Stage {
+    replicas(3, StackSettings { app: UNHURRIED.into(), ..StackSettings::default() }).await
+}
+
+impl Stage {
+    fn redis(&mut self) -> &mut Redis {
+        self.redis.as_mut().unwrap()
+    }
+
+    fn run(&self, command: &Cmd) -> Value {
+        self.redis.as_ref().unwrap().run(command)
+    }
+
+    /// How often the brokers asked the Redis for something and were answered.
+    async fn calls(&self, kind: &str) -> u64 {
+        self.series(&format!("valet_shared_calls_total{{kind=\"{kind}\",outcome=\"ok\"}}")).await
+    }
+
+    /// Waits until so many brokers have the Redis.
+    async fn joined(&self, count: u64) {
+        promptly(async { while self.metric("valet_shared_up").await != count {} }).await;
+    }
+
+    /// Turns the time until so many brokers have the Redis again.
+    async fn rejoined(&self, count: u64) {
+        let looks = async {
+            loop {
+                self.clock.advance(SECOND);
+                for _ in 0..50 {
+                    if self.metric("valet_shared_up").await == count {
+                        return;
+                    }
+                }
+            }
+        };
+        promptly(looks).await;
+    }
+
+    /// Waits until so many tokens have been told to the others.
+    async fn published(&self, count: u64) {
+        promptly(async { while self.calls("publish").await < count {} }).await;
+    }
+
+    async fn ready(&self, replica: usize) -> String {
+        answered(self.request_of(replica, Method::GET, "/readyz")).await.text
+    }
+}
+
+fn set(name: &str, value: &str) -> Cmd {
+    let mut command = cmd("CONFIG");
+    command.arg("SET").arg(name).arg(value);
+    command
+}
+
+/// The keys whose names match.
+fn keys(stage: &Stage, pattern: &str) -> Vec<String> {
+    redis::from_redis_value(stage.run(cmd("KEYS").arg(pattern))).unwrap()
+}
