@@ -48,7 +48,7 @@ struct Bench {
     mint: Mint,
     apps: Apps,
     app: config::App,
-    policy: RefCell<Policy>,
+    policy: RefCell<Arc<Policy>>,
     editions: Editions,
     limits: Limits,
     tokens: AppTokens,
@@ -84,7 +84,7 @@ impl Bench {
             tokens: AppTokens::new("acme".into(), policy.classes(), [0; 32], now),
             upstream: Arc::new(upstream.unwrap()),
             cache: Cache::new(100, broker, metrics),
-            policy: RefCell::new(policy),
+            policy: RefCell::new(policy.into()),
             app: config.apps[0].clone(),
             editions,
             mint,
@@ -100,7 +100,8 @@ impl Bench {
     async fn upstream_use(&self) -> UpstreamUse {
         let look = Look { now: self.clock.unix(), reach: Reach::InHand, is_first: true, is_recorded: false };
         let caller = self.apps.identify(&Credential::secret(SECRET), look).unwrap();
-        let grant = self.policy.borrow().decide(caller, &TokenRequest::default(), self.clock.unix()).unwrap();
+        let policy = self.policy.borrow().clone();
+        let grant = policy.decide(caller, &TokenRequest::default(), self.clock.unix()).unwrap();
         let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
         match admission::admit(grant, &self.limits, &Subjects::new(None), now).await.unwrap().into_granted() {
             Granted::Direct(upstream_use) => upstream_use,
@@ -111,7 +112,7 @@ impl Bench {
     /// What a reload does to an app whose policy changed.
     fn change_policy(&self) {
         let next = self.editions.next();
-        self.policy.replace(Policy::new(&self.app, next.clone()));
+        self.policy.replace(Policy::new(&self.app, next.clone()).into());
         next.take_force();
     }
 

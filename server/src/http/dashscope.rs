@@ -56,7 +56,7 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::DashScope, peer, &parts.headers);
     let ask = read(doors, &parts, body).await;
-    doors.decide(arrival, Form::DashScope, ask, success, refusal).await
+    doors.decide(arrival, Form::DashScope, &ask, success, refusal).await
 }
 
 async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {

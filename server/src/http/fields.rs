@@ -17,7 +17,6 @@ const MOST: usize = 64;
 const REPEATABLE: [&str; 2] = ["audience", "resource"];
 
 /// The fields of a body that are not taken yet. No `Debug`: they may hold a secret.
-#[derive(Default)]
 pub(super) struct Fields {
     left: Vec<(String, Value)>,
     taken: Vec<&'static str>,
@@ -32,10 +31,15 @@ enum Value {
 }
 
 impl Fields {
+    fn of(left: Vec<(String, Value)>, is_form: bool) -> Self {
+        // Room for all that a door asks for.
+        Self { left, taken: Vec::with_capacity(16), is_form }
+    }
+
     /// Reads a body by its `Content-Type`; an empty one has no fields.
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
         if body.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self::of(Vec::new(), false));
         }
         let essence = essence(headers);
         let is_form = essence.eq_ignore_ascii_case(FORM);
@@ -48,7 +52,7 @@ impl Fields {
             return Err(Unreadable::MediaType { accepted });
         };
         once_each(&left, &[])?;
-        Ok(Self { left, taken: Vec::new(), is_form })
+        Ok(Self::of(left, is_form))
     }
 
     /// Reads a form as OAuth has it: what is empty is not there (RFC 6749 §3.2).
@@ -59,7 +63,7 @@ impl Fields {
         let mut left = form(body);
         once_each(&left, &REPEATABLE)?;
         left.retain(|(_, value)| !matches!(value, Value::Text(text) if text.is_empty()));
-        Ok(Self { left, taken: Vec::new(), is_form: true })
+        Ok(Self::of(left, true))
     }
 
     /// Whether the body is a form.

@@ -188,7 +188,7 @@ impl Doors {
         &self,
         arrival: Arrival,
         form: Form,
-        ask: Result<Ask, Refusal>,
+        ask: &Result<Ask, Refusal>,
         success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8>,
         refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {

@@ -130,7 +130,7 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
     let mut form = Form::OAuth;
     let ask = read(doors, &parts, body, &mut form).await;
     let refusal = |id, fault: &Fault| refusal(doors, id, fault, form);
-    let mut response = doors.decide(arrival, form, ask, |answer| success(answer, form), refusal).await;
+    let mut response = doors.decide(arrival, form, &ask, |answer| success(answer, form), refusal).await;
     // RFC 6749 §5.1.
     response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     response

@@ -122,7 +122,7 @@ pub(super) async fn sign_in(
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::Playground, peer.clone(), &parts.headers);
     let ask = read(doors, &peer, &parts, body).await;
-    doors.decide(arrival, Form::V1, ask, v1::success, |id, fault| v1::problem(doors, id, fault)).await
+    doors.decide(arrival, Form::V1, &ask, v1::success, |id, fault| v1::problem(doors, id, fault)).await
 }
 
 async fn read(doors: &Doors, peer: &Peer, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {

@@ -116,7 +116,7 @@ pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>)
     let (parts, body) = request.into_parts();
     let arrival = doors.arrival(Door::V1, peer, &parts.headers);
     let ask = read(doors, &parts, body).await;
-    doors.decide(arrival, Form::V1, ask, success, |id, fault| problem(doors, id, fault)).await
+    doors.decide(arrival, Form::V1, &ask, success, |id, fault| problem(doors, id, fault)).await
 }
 
 async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {

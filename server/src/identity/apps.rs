@@ -179,7 +179,7 @@ impl Apps {
                 Seen::Full => Unidentified::Crowded,
             })?;
         }
-        Ok(Caller { app, proof: &app.proofs[proof], vouched })
+        Ok(Caller { app, proof: &app.proofs[proof], vouched: vouched.map(Box::new) })
     }
 
     /// The app that a credential of its own proves.

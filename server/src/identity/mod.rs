@@ -105,7 +105,8 @@ impl Credential {
 pub struct Caller<'s> {
     app: &'s App,
     proof: &'s Arc<str>,
-    vouched: Option<Vouched>,
+    /// In a box: hardly any caller has it, and every caller is moved about.
+    vouched: Option<Box<Vouched>>,
 }
 
 /// For whom an issuer vouches.
@@ -133,7 +134,7 @@ impl<'s> Caller<'s> {
     /// The end user, if an identity provider vouched for one.
     #[must_use]
     pub fn vouched(&self) -> Option<&Vouched> {
-        self.vouched.as_ref()
+        self.vouched.as_deref()
     }
 }
 
@@ -141,7 +142,7 @@ impl<'s> Caller<'s> {
 impl Caller<'_> {
     /// The same caller as if an issuer vouched for a user of its.
     pub(crate) fn vouched_for(self, vouched: Vouched) -> Self {
-        Self { vouched: Some(vouched), ..self }
+        Self { vouched: Some(Box::new(vouched)), ..self }
     }
 }
 

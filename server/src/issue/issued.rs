@@ -1,6 +1,6 @@
 //! A token on its way to the one who asked.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ pub struct Issued<'s> {
     token: Token<'s>,
     expires_in: u64,
     entry: &'s Entry,
-    now: Instant,
+    now: Now,
 }
 
 /// What is handed out.
@@ -48,8 +48,8 @@ pub struct Answer<'s> {
 
 impl<'s> Issued<'s> {
     /// A token of the upstream's.
-    pub(super) fn direct(token: LiveToken, upstream: &'s Upstream, entry: &'s Entry, now: Instant) -> Self {
-        let expires_in = whole_seconds_left(&token, now);
+    pub(super) fn direct(token: LiveToken, upstream: &'s Upstream, entry: &'s Entry, now: Now) -> Self {
+        let expires_in = whole_seconds_left(&token, now.instant);
         Self { token: Token::Direct { token, upstream }, expires_in, entry, now }
     }
 
@@ -59,7 +59,7 @@ impl<'s> Issued<'s> {
         let claims = claims(grant, site, now.unix);
         let token =
             Token::Relay { token: claims.sign(keys, now.unix), expires_at: claims.exp, base_url: claims.aud };
-        Self { token, expires_in: claims.exp - claims.iat, entry, now: now.instant }
+        Self { token, expires_in: claims.exp - claims.iat, entry, now }
     }
 
     /// The success body of a form; `render` is called at most once a second for each app and form.
@@ -68,11 +68,11 @@ impl<'s> Issued<'s> {
         match &self.token {
             Token::Direct { token, upstream } => self.entry.prepared.body(form, token, expires_in, || {
                 // Two decimals are enough to obey.
-                let share = (upstream.queries_per_second(self.now) * 100.0).round() / 100.0;
+                let share = (upstream.queries_per_second(self.now.instant) * 100.0).round() / 100.0;
                 render(&Answer {
                     token: token.bearer().expose(),
                     expires_in,
-                    expires_at: token.expires_at(),
+                    expires_at: (self.now.unix + token.remaining(self.now.instant)).as_secs(),
                     base_url: upstream.base_url(),
                     mode: Mode::Direct,
                     queries_per_second: Some(share),
@@ -103,7 +103,7 @@ impl<'s> Issued<'s> {
     /// The life that is left.
     pub(super) fn remaining(&self) -> Duration {
         match &self.token {
-            Token::Direct { token, .. } => token.remaining(self.now),
+            Token::Direct { token, .. } => token.remaining(self.now.instant),
             Token::Relay { .. } => Duration::from_secs(self.expires_in),
         }
     }

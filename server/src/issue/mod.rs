@@ -79,16 +79,16 @@ impl Issue {
     pub async fn serve<R>(
         &self,
         arrival: Arrival,
-        ask: Result<Ask, Refusal>,
+        ask: &Result<Ask, Refusal>,
         answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R),
     ) -> R {
         let (site, replacing) = (self.site.load_full(), OnceCell::new());
         let mut noted = Noted { request_id: Some(arrival.request_id), ..Noted::default() };
-        let mut decided = match &ask {
+        let mut decided = match ask {
             Ok(ask) => self.decide(&site, ask, &mut noted).await,
             Err(refusal) => Err(refusal.clone()),
         };
-        if let (Err(Refusal::Failed(failure)), Ok(ask)) = (&decided, &ask)
+        if let (Err(Refusal::Failed(failure)), Ok(ask)) = (&decided, ask)
             && failure.kind == Kind::Superseded
         {
             // The site was replaced meanwhile: what it granted is void, and what its successor grants is not.
@@ -223,9 +223,9 @@ impl Issue {
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream, is_direct: true };
         let (token, now) = match self.cache.peek(source, &upstream_use, times.instant) {
-            Some(token) => (token, times.instant),
+            Some(token) => (token, times),
             // Apart from the rest: what a wait needs is not to be carried along by every hit.
-            None => (Box::pin(self.obtain(source, upstream_use, noted)).await?, self.clock.now()),
+            None => (Box::pin(self.obtain(source, upstream_use, noted)).await?, self.now()),
         };
         Ok(Issued::direct(token, upstream, entry, now))
     }

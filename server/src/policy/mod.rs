@@ -116,7 +116,7 @@ impl Edition {
 pub struct Grant<'s> {
     caller: Caller<'s>,
     subject: Option<Subject>,
-    quotas: Quotas,
+    quotas: &'s Quotas,
     granted: Granted,
 }
 
@@ -181,8 +181,8 @@ impl<'s> Grant<'s> {
 
     /// How much the app and its subjects may ask for.
     #[must_use]
-    pub fn quotas(&self) -> &Quotas {
-        &self.quotas
+    pub fn quotas(&self) -> &'s Quotas {
+        self.quotas
     }
 
     /// What may be had. Admission alone calls this, once the limits are taken; a test of the source holds
@@ -375,7 +375,7 @@ impl Policy {
     /// # Errors
     /// If it asks for more than it may have.
     pub fn decide<'s>(
-        &self,
+        &'s self,
         caller: Caller<'s>,
         request: &TokenRequest,
         now: Duration,
@@ -415,7 +415,7 @@ impl Policy {
                 })
             }
         };
-        Ok(Grant { caller, subject, quotas: self.quotas, granted })
+        Ok(Grant { caller, subject, quotas: &self.quotas, granted })
     }
 
     /// Whether it lists web origins.

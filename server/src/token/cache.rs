@@ -130,7 +130,7 @@ impl Cache {
             return None;
         }
         let slot = self.slot(source, upstream_use);
-        let live = slot.peek(now).filter(|live| serves(live, upstream_use, now))?;
+        let live = slot.last().filter(|live| serves(live, upstream_use, now))?;
         Some(self.hit(&slot, live, source, upstream_use, now))
     }
 
@@ -376,7 +376,5 @@ fn may_be_handed_out(live: &Live<Minted>, upstream_use: &UpstreamUse) -> bool {
 }
 
 pub(super) fn serves(live: &Live<Minted>, upstream_use: &UpstreamUse, now: Instant) -> bool {
-    live.is_servable(now)
-        && live.remaining(now) >= upstream_use.min_ttl
-        && may_be_handed_out(live, upstream_use)
+    live.lasts(upstream_use.min_ttl, now) && may_be_handed_out(live, upstream_use)
 }

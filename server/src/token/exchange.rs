@@ -115,7 +115,7 @@ pub(super) async fn tell(shared: &Arc<Shared>, lease: Lease, live: Option<&Live<
         bearer: &live.value.bearer,
         key: live.value.key.sha256(),
         request_id: live.value.request_id.as_deref(),
-        life: live.value.life,
+        life: live.life(),
         expires: live.expires(),
     });
     shared.publish(lease, told).await;

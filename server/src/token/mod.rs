@@ -33,7 +33,8 @@ pub use self::{
 };
 use crate::{policy::Edition, secret::Bearer};
 
-/// What a mint yields: an upstream token and where it came from.
+/// What a mint yields: an upstream token and where it came from. There may be a million, so it holds nothing that can
+/// be reckoned from the rest.
 #[derive(Debug)]
 struct Minted {
     bearer: Bearer,
@@ -43,12 +44,8 @@ struct Minted {
     key: Arc<pool::Key>,
     /// The edition of the policy it was minted under.
     edition: Edition,
-    /// When it expires, in Unix seconds by this machine's clock.
-    expires_at: u64,
     /// The upstream's name for the mint.
     request_id: Option<Arc<str>>,
-    /// The life it had when it was minted.
-    life: Duration,
     /// Its place in the order of the replicas' mints; 0 if the others know nothing of it.
     fence: u64,
 }
@@ -74,12 +71,6 @@ impl LiveToken {
     #[must_use]
     pub fn remaining(&self, now: Instant) -> Duration {
         self.0.remaining(now)
-    }
-
-    /// When it expires, in Unix seconds.
-    #[must_use]
-    pub fn expires_at(&self) -> u64 {
-        self.0.value.expires_at
     }
 
     /// The id of the upstream key it was minted from.

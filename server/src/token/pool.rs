@@ -243,9 +243,7 @@ impl Pool {
             bearer: token.bearer,
             key: key.clone(),
             edition: upstream_use.edition().clone(),
-            expires_at: (sent.unix + life).as_secs(),
             request_id: token.request_id,
-            life,
             fence: 0,
         };
         Some(Live::new(minted, sent.at, life, fastrand::f64()))
@@ -271,9 +269,7 @@ impl Pool {
             bearer: taken.bearer,
             key: key.clone(),
             edition: upstream_use.edition().clone(),
-            expires_at: (self.clock.unix() + taken.remaining).as_secs(),
             request_id: taken.request_id.map(Into::into),
-            life: taken.life,
             fence: taken.fence,
         };
         Some(Live::new(minted, sent, life, fastrand::f64()))

@@ -25,6 +25,8 @@ pub(super) struct Live<T> {
     expires: Instant,
     /// With how much life left a request starts a refresh, in milliseconds.
     due_with: u32,
+    /// The life it had when it was minted, in milliseconds.
+    life: u32,
 }
 
 impl<T> Live<T> {
@@ -33,14 +35,20 @@ impl<T> Live<T> {
     pub(super) fn new(value: T, sent: Instant, life: Duration, jitter: f64) -> Self {
         let earlier = life.mul_f64(jitter.clamp(0.0, 1.0)) * JITTER_PERCENT / 100;
         let due_with = life - (life * REFRESH_PERCENT / 100).saturating_sub(earlier);
-        // Rounded up: only earlier.
+        // Rounded up: only earlier. And down: no longer than it is.
         let due_with = u32::try_from(due_with.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
-        Self { value, expires: sent + life, due_with }
+        let lived = u32::try_from(life.as_millis()).unwrap_or(u32::MAX);
+        Self { value, expires: sent + life, due_with, life: lived }
     }
 
     /// When its life ends.
     pub(super) fn expires(&self) -> Instant {
         self.expires
+    }
+
+    /// The life it had when it was minted.
+    pub(super) fn life(&self) -> Duration {
+        Duration::from_millis(self.life.into())
     }
 
     /// The life it has left.
@@ -50,7 +58,13 @@ impl<T> Live<T> {
 
     /// Whether it can still be handed out.
     pub(super) fn is_servable(&self, now: Instant) -> bool {
-        self.remaining(now) > FLOOR
+        self.lasts(Duration::ZERO, now)
+    }
+
+    /// Whether it can be handed out to whoever needs so much life.
+    pub(super) fn lasts(&self, least: Duration, now: Instant) -> bool {
+        let remaining = self.remaining(now);
+        remaining > FLOOR && remaining >= least
     }
 
     /// Whether a request should start a refresh.
@@ -95,7 +109,12 @@ impl<T, F: Clone> Slot<T, F> {
 
     /// The token in hand, if it can be handed out. Never waits.
     pub(super) fn peek(&self, now: Instant) -> Option<Arc<Live<T>>> {
-        self.live.load_full().filter(|live| live.is_servable(now))
+        self.last().filter(|live| live.is_servable(now))
+    }
+
+    /// The last token, whether or not it can still be handed out. Never waits.
+    pub(super) fn last(&self) -> Option<Arc<Live<T>>> {
+        self.live.load_full()
     }
 
     /// Takes part in the mint of the next token. At most one caller at a time leads, and none if
@@ -143,7 +162,7 @@ impl<T, F: Clone> Lead<T, F> {
 
     /// The last token, whether or not it can still be handed out.
     pub(super) fn last(&self) -> Option<Arc<Live<T>>> {
-        self.slot.live.load_full()
+        self.slot.last()
     }
 
     /// The mint succeeded: its token is handed out from now on.

@@ -73,7 +73,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         credential: Credential::id_and_secret(app.clone(), secret.as_bytes()),
         request: TokenRequest::default(),
     };
-    let warmed = issue.serve(arrival(), Ok(ask()), answer).await;
+    let warmed = issue.serve(arrival(), &Ok(ask()), answer).await;
     let mut nanoseconds = Vec::new();
     let mut issued = u32::from(warmed);
     for _ in 0..options.batches {
@@ -81,7 +81,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         let begun = used()?;
         for _ in 0..BATCH {
             // A hit never waits.
-            let served = pin!(issue.serve(arrival(), Ok(ask()), answer)).now_or_never();
+            let served = pin!(issue.serve(arrival(), &Ok(ask()), answer)).now_or_never();
             issued += u32::from(served.unwrap_or(false));
         }
         let took = used()?.saturating_sub(begun);
