@@ -189,7 +189,7 @@ impl Bench<'_> {
         Job {
             address: endpoint.address,
             server: endpoint.pid,
-            request: self.request.clone(),
+            requests: vec![self.request.clone()],
             expected: Expected { status: 200, body_length, body_start: body_start.to_owned() },
             connections: CONNECTIONS,
             load,

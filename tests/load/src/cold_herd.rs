@@ -98,7 +98,7 @@ async fn herd(callers: u32, after_one_that_hangs_up: bool) -> Outcome<(Report, u
     let report = generate(&Job {
         address: broker.endpoint.address,
         server: broker.endpoint.pid,
-        request: broker.token_request(door.path(), door.form()),
+        requests: vec![broker.token_request(door.path(), door.form())],
         expected: Expected { status: 200, body_length: 50..=1000, body_start: door.token().to_owned() },
         connections: callers as usize,
         load: Load::Once { after_one_that_hangs_up },

@@ -17,8 +17,8 @@ use crate::{
     target::{Bound, Verdict},
 };
 
-const RECORDING: &str = "weather.flac";
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings");
+pub(crate) const RECORDING: &str = "weather.flac";
+pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings");
 
 /// What a client may take in all: far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -36,18 +36,18 @@ pub(crate) struct Options {
 /// What one client has to do.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Job {
-    broker: String,
-    app: String,
-    secret: String,
-    recording: String,
+    pub(crate) broker: String,
+    pub(crate) app: String,
+    pub(crate) secret: String,
+    pub(crate) recording: String,
 }
 
 /// What became of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Report {
-    took: Duration,
+    pub(crate) took: Duration,
     /// What its caller was told, if not a transcript.
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// Whether that was a 429.
     is_throttled: bool,
 }
@@ -120,7 +120,7 @@ fn told(reports: &[Report], upstream: &Upstream) -> Outcome<()> {
 }
 
 /// Has a client in a process of its own do `job`.
-async fn client(job: Job) -> Outcome<Report> {
+pub(crate) async fn client(job: Job) -> Outcome<Report> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("direct-client").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut process = command.spawn()?;

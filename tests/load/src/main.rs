@@ -11,12 +11,15 @@ mod cores;
 mod direct_clients;
 mod files;
 mod generator;
+mod growth;
 mod hot_path;
 mod memory;
 mod peers;
 mod printer;
 mod process;
 mod relay_check;
+mod relay_cost;
+mod replicas;
 mod server;
 mod steady;
 mod target;
@@ -82,6 +85,16 @@ enum Command {
     /// The most relay tokens a second that the relay checks, each of them known already, against a bare axum route:
     /// the same cores and the same bytes; takes one minute on an idle machine.
     RelayCheck(relay_check::Options),
+    /// What a caller pays for the relay in place of calling the service itself: a sandbox and a relay by turns on core 0,
+    /// the sandbox behind the relay and the load on core 1; takes two minutes.
+    RelayCost(relay_cost::Options),
+    /// One, two and four brokers that share a redis-server: ten thousand cold requests at once, the loss of one broker
+    /// while two hundred clients have tasks under way, and what sharing costs; brokers on core 0, all else on core 1;
+    /// takes three minutes, and needs redis-server.
+    Replicas(replicas::Options),
+    /// How the cost of a cached issue grows from ten apps, and ten users of an app, to a hundred thousand: brokers on
+    /// core 0, upstreams and load on core 1; takes five minutes.
+    Growth(growth::Options),
     /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0; an
     /// upstream, the clients and a direct client on core 1, then a bare handler that waits on core 0; takes twenty
     /// minutes, or a little more than --seconds says.
@@ -89,6 +102,9 @@ enum Command {
     /// A bare handler that waits for ever; prints its address.
     #[command(hide = true)]
     BareWait,
+    /// A sandbox whose limits are in nobody's way; prints its address.
+    #[command(hide = true)]
+    Sandbox,
     /// The bare route: reads its answer from standard input, prints its address.
     #[command(hide = true)]
     Bare,
@@ -138,6 +154,10 @@ fn run(command: Command) -> Outcome<()> {
         Command::DirectClient => printer::report(&alone(direct_clients::transcribe(job()?))?),
         Command::Hold => printer::report(&alone(memory::hold(&job()?))?),
         Command::Mint => alone(memory::serve_mint(printer::address)),
+        Command::RelayCost(options) => measure(relay_cost::run(&options)),
+        Command::Replicas(options) => measure(replicas::run(&options)),
+        Command::Growth(options) => measure(growth::run(&options)),
+        Command::Sandbox => alone(server::serve_sandbox(printer::address)),
         Command::RelayCheck(options) => measure(relay_check::run(&options)),
     }
 }

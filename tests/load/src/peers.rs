@@ -32,18 +32,23 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let oauth = Door::Oauth;
     let request = broker.token_request(oauth.path(), oauth.form());
     let body = answer(oauth.path(), broker.endpoint, request.clone()).await?.body;
-    let ours = job(broker.endpoint, request, body.len(), oauth.token(), options);
+    let ours = job(broker.endpoint, request.clone(), body.len(), oauth.token(), options);
     let mut verdicts = Vec::new();
 
     let node = Peer::oidc_provider(&Broker::credential()).await?;
-    let request = broker.token_request("/token", oauth.form());
-    let theirs = job(node.endpoint, request, body.len(), "{\"access_token\":", options);
+    let theirs = job(
+        node.endpoint,
+        broker.token_request("/token", oauth.form()),
+        body.len(),
+        "{\"access_token\":",
+        options,
+    );
     let pairs = alternate("node oidc-provider", &theirs, &ours, options).await?;
     verdicts.push(verdict("node oidc-provider", &pairs, 20.0));
     drop(node);
 
     let nginx = Peer::nginx(&Broker::credential(), &body).await?;
-    let theirs = job(nginx.endpoint, ours.request.clone(), body.len(), &body, options);
+    let theirs = job(nginx.endpoint, request, body.len(), &body, options);
     let pairs = alternate("nginx with a password, a limit and a cache", &theirs, &ours, options).await?;
     verdicts.push(verdict("nginx", &pairs, 1.3));
     drop(nginx);
@@ -76,7 +81,7 @@ fn job(endpoint: Endpoint, request: String, length: usize, body_start: &str, opt
     Job {
         address: endpoint.address,
         server: endpoint.pid,
-        request,
+        requests: vec![request],
         // A token of theirs is shorter, and there is less beside it.
         expected: Expected { status: 200, body_length: 20..=length + 2, body_start: body_start.to_owned() },
         connections: 64,

@@ -48,7 +48,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let job = |endpoint: Endpoint, start: &str| Job {
         address: endpoint.address,
         server: endpoint.pid,
-        request: request.clone(),
+        requests: vec![request.clone()],
         expected: Expected {
             status: 200,
             body_length: copied.body.len()..=copied.body.len(),

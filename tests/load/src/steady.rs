@@ -18,7 +18,7 @@ pub(crate) fn job(broker: &Broker, per_second: u32, time: Duration, slow: Option
     Job {
         address: broker.endpoint.address,
         server: broker.endpoint.pid,
-        request: broker.token_request(door.path(), door.form()),
+        requests: vec![broker.token_request(door.path(), door.form())],
         expected: Expected { status: 200, body_length: 50..=1000, body_start: door.token().to_owned() },
         connections: CONNECTIONS,
         load: Load::Steady { per_second },

@@ -62,8 +62,8 @@ pub(crate) struct Job {
     pub(crate) address: SocketAddr,
     /// The server's process, whose processor time is read.
     pub(crate) server: u32,
-    /// The bytes of every request.
-    pub(crate) request: String,
+    /// The bytes of the requests, which are sent in turn, over and over.
+    pub(crate) requests: Vec<String>,
     /// What every response must be.
     pub(crate) expected: Expected,
     /// How many connections, each with at most one request in flight.
@@ -162,7 +162,7 @@ impl Usage {
 
 struct Generator<'j> {
     job: &'j Job,
-    request: &'j [u8],
+    requests: std::iter::Cycle<std::slice::Iter<'j, String>>,
     epoll: std::os::fd::OwnedFd,
     events: Vec<epoll::Event>,
     connections: Vec<Connection>,
@@ -194,7 +194,7 @@ impl<'j> Generator<'j> {
         let end = start + job.warm_up + job.measure;
         Ok(Self {
             job,
-            request: job.request.as_bytes(),
+            requests: job.requests.iter().cycle(),
             epoll,
             events: Vec::with_capacity(job.connections),
             idle: (0..connections.len()).collect(),
@@ -219,7 +219,7 @@ impl<'j> Generator<'j> {
         if one_hangs_up {
             let now = SystemClock.now();
             let opened = Connection::open(self.job.address, now);
-            opened.map_err(|error| format!("cannot connect: {error}"))?.send(self.request, now)?;
+            opened.map_err(|error| format!("cannot connect: {error}"))?.send(self.next()?, now)?;
             let _ = nanosleep(&AHEAD);
         }
         Ok(())
@@ -255,12 +255,17 @@ impl<'j> Generator<'j> {
         Ok(())
     }
 
+    fn next(&mut self) -> Result<&'j [u8], String> {
+        self.requests.next().map(String::as_bytes).ok_or_else(|| "a job without requests".to_owned())
+    }
+
     fn send_due(&mut self, now: Instant) -> Result<(), String> {
         while let Some(index) = self.idle.front().copied()
             && let Some(due) = self.pace.next(now)
         {
             self.idle.pop_front();
-            self.connections[index].send(self.request, due)?;
+            let request = self.next()?;
+            self.connections[index].send(request, due)?;
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ use crate::{Outcome, cores};
 
 const APP: &str = "bench";
 const SECRET: &str = "vs_a-secret-of-a-usual-length-for-benchmarks-only";
+/// What replicas seal with.
+const SEALING_KEY: &str = "a sealing key that is for benchmarks only";
 
 /// How long the broker may take to serve, to write its audit trail and to stop.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -77,7 +79,7 @@ impl Broker {
         fs::write(&config, configuration(files.path())?)?;
         let mut command = Command::new(&binary);
         command.arg("serve").arg("--config").arg(config).arg("--ready-file").arg(&ready);
-        command.env("DASHSCOPE_API_KEY", KEY).env("RUST_LOG", "error");
+        command.env("DASHSCOPE_API_KEY", KEY).env("SEALING_KEY", SEALING_KEY).env("RUST_LOG", "error");
         command.stdin(Stdio::null()).kill_on_drop(true);
         let mut process = cores::on(cores::SERVER, || command.spawn())?;
         let pid = process.id().ok_or("the broker ended at once")?;
@@ -101,9 +103,19 @@ impl Broker {
         (APP.to_owned(), SECRET.to_owned())
     }
 
-    /// The request for a token, with a form unless that is empty.
+    /// The request of its app for a token, with a form unless that is empty.
     pub(crate) fn token_request(&self, path: &str, form: &str) -> String {
-        let credential = BASE64.encode(format!("{APP}:{SECRET}").as_bytes());
+        self.token_request_of(&(APP.to_owned(), SECRET.to_owned()), path, form)
+    }
+
+    /// The request for a token of the app whose id and secret these are.
+    pub(crate) fn token_request_of(
+        &self,
+        (app, secret): &(String, String),
+        path: &str,
+        form: &str,
+    ) -> String {
+        let credential = BASE64.encode(format!("{app}:{secret}").as_bytes());
         let host = self.endpoint.address;
         let content_type = match form {
             "" => "",
@@ -132,6 +144,11 @@ impl Broker {
         Ok(count)
     }
 
+    /// Kills it.
+    pub(crate) async fn kill(mut self) -> Outcome<()> {
+        Ok(self.process.kill().await?)
+    }
+
     /// Stops it, as an operator would.
     pub(crate) async fn stop(mut self) -> Outcome<()> {
         let pid = i32::try_from(self.endpoint.pid).ok().and_then(Pid::from_raw).ok_or("no process id")?;
@@ -151,7 +168,7 @@ pub(crate) fn environment() -> Environment {
 
 /// A configuration with everything on: an audit trail in a file, metrics, limits, and one app.
 pub(crate) fn config_of(top: &str, base_url: &str, audit: &Path) -> String {
-    let secret = HEXLOWER.encode(digest::digest(&digest::SHA256, SECRET.as_bytes()).as_ref());
+    let secret = hash(SECRET);
     format!(
         r#"listen = "127.0.0.1:0"
 metrics_listen = "127.0.0.1:0"
@@ -164,10 +181,15 @@ keys = [{{ env = "DASHSCOPE_API_KEY" }}]
 [apps.{APP}]
 upstream = "bench"
 mode = "direct"
-secrets = ["sha256:{secret}"]
+secrets = ["{secret}"]
 rate = {{ per_second = 10000000, burst = 10000000 }}
 "#
     )
+}
+
+/// A secret as a configuration has it.
+pub(crate) fn hash(secret: &str) -> String {
+    format!("sha256:{}", HEXLOWER.encode(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref()))
 }
 
 /// How many lines of decisions a trail has.

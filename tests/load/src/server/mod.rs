@@ -3,17 +3,21 @@
 mod bare;
 mod broker;
 mod peer;
+mod redis;
 mod relay;
+mod sandbox;
 mod upstream;
 
 use std::net::SocketAddr;
 
 pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
-    broker::{Broker, build as build_broker, config_of, environment, line_count},
+    broker::{Broker, build as build_broker, config_of, environment, hash, line_count},
     peer::Peer,
+    redis::Redis,
     relay::{Direct, Relay},
-    upstream::Upstream,
+    sandbox::{Sandbox, serve as serve_sandbox},
+    upstream::{KEY, Upstream},
 };
 
 /// A server that can be loaded.

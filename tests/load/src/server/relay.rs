@@ -2,10 +2,7 @@
 
 use std::{net::TcpListener, path::Path};
 
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
-
-use super::{Broker, Endpoint, Upstream};
+use super::{Broker, Endpoint, Upstream, broker::hash};
 use crate::Outcome;
 
 const SECRET: &str = "vs_a-secret-of-the-relay-of-a-usual-length-indeed";
@@ -32,8 +29,6 @@ impl Relay {
         // Its tokens and handles say where it is, so its address is chosen beforehand.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = |files: &Path| {
-            let hash =
-                |secret: &str| HEXLOWER.encode(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
             Ok(format!(
                 r#"listen = "{address}"
 metrics_listen = "127.0.0.1:0"
@@ -52,11 +47,11 @@ shared_account = "visible-to-all"
 list_page = {page}
 [apps.relayed]
 mode = "relay"
-secrets = ["sha256:{}"]
+secrets = ["{}"]
 rate = {{ per_second = 10000000, burst = 10000000 }}
 [apps.direct]
 mode = "direct"
-secrets = ["sha256:{}"]
+secrets = ["{}"]
 "#,
                 hash(SECRET),
                 hash(DIRECT),

@@ -6,7 +6,7 @@ use valet_clock::SystemClock;
 use valet_sandbox::{BindError, Operation, Sandbox, SandboxHandle, Settings};
 
 /// The upstream key. It opens nothing but this sandbox.
-pub(super) const KEY: &str = "sk-for-benchmarks-only";
+pub(crate) const KEY: &str = "sk-for-benchmarks-only";
 
 /// Ends with the runtime that it was started on.
 #[derive(Debug)]

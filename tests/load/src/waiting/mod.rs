@@ -17,8 +17,11 @@ use valet_clock::{Clock, ClockExt, SystemClock};
 use valet_demo::recordings::Recordings;
 use valet_sandbox::{Settings, TaskTime};
 
-pub(crate) use self::bare::serve as serve_bare_wait;
 use self::{bare::Bare, waiter::Waiter};
+pub(crate) use self::{
+    bare::serve as serve_bare_wait,
+    waiter::{Connection, submission, task},
+};
 use crate::{
     Outcome, files, printer,
     process::resident,
@@ -151,7 +154,7 @@ async fn submit(relay: &Relay, url: &str, ends: Ends) -> Outcome<Vec<Waiter>> {
     for first in 0..AT_ONCE.min(ends.clients) {
         let (secret, url) = (secret.clone(), url.to_owned());
         submitting.spawn(async move {
-            let mut connection = waiter::Connection::open(address).await?;
+            let mut connection = Connection::open(address).await?;
             let mut waiters = Vec::new();
             for client in (first..ends.clients).step_by(AT_ONCE as usize) {
                 let handle = connection.submit(&secret, &url, client).await?;

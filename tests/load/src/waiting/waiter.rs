@@ -48,27 +48,36 @@ impl Waiter {
     }
 }
 
-/// A connection to the relay.
-pub(super) struct Connection(TcpStream);
+/// The body of a submit.
+pub(crate) fn task(url: &str) -> String {
+    json!({ "model": "fun-asr", "input": { "file_urls": [url] }, "parameters": {} }).to_string()
+}
+
+/// The request for a submit of this body.
+pub(crate) fn submission(bearer: &str, body: &str) -> String {
+    format!(
+        "POST /api/v1/services/audio/asr/transcription HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {bearer}\r\n\
+         x-dashscope-async: enable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A connection to the relay, or to what stands in its place.
+pub(crate) struct Connection(TcpStream);
 
 impl Connection {
-    pub(super) async fn open(relay: SocketAddr) -> Outcome<Self> {
+    pub(crate) async fn open(relay: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(relay).await?;
         stream.set_nodelay(true)?;
         Ok(Self(stream))
     }
 
     /// Submits the task of a client; its handle.
-    pub(super) async fn submit(&mut self, secret: &str, url: &str, number: u32) -> Outcome<String> {
+    pub(crate) async fn submit(&mut self, secret: &str, url: &str, number: u32) -> Outcome<String> {
         // Each is a submit of its own, however alike they are.
         let url = format!("{url}?{number}");
-        let body =
-            json!({ "model": "fun-asr", "input": { "file_urls": [url] }, "parameters": {} }).to_string();
-        let request = format!(
-            "POST /api/v1/services/audio/asr/transcription HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {secret}\r\n\
-             x-dashscope-async: enable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let body = task(&url);
+        let request = submission(secret, &body);
         let (head, answer) = self.exchange(&request).await?;
         let handle = answer["output"]["task_id"].as_str();
         handle.map(str::to_owned).ok_or_else(|| format!("a submit was answered by {head}{answer}").into())
