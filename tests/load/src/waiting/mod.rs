@@ -86,7 +86,8 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let direct = tokio::spawn(direct::spend(relay.direct()));
     let mut waiting = JoinSet::new();
     for waiter in waiters {
-        waiting.spawn(waiter.wait(relay.endpoint().address));
+        // One after another: who connects and then says nothing for long would be taken for somebody that never will.
+        waiting.spawn(waiter.sit_down(relay.endpoint().address).await?.wait());
     }
     SystemClock.sleep(SETTLED).await;
     let seated = resident(relay.endpoint().pid)?;

@@ -24,15 +24,30 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits until it is told of the end; how long after the end that was.
-    pub(super) async fn wait(self, relay: SocketAddr) -> Outcome<Duration> {
-        let mut connection = Connection::open(relay).await?;
+    /// Begins to wait, on a connection of its own.
+    pub(super) async fn sit_down(self, relay: SocketAddr) -> Outcome<Seated> {
         let request = format!(
             "GET /api/v1/tasks/{} HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {}\r\nprefer: wait=30\r\n\r\n",
             self.handle, self.secret
         );
+        let mut connection = Connection::open(relay).await?;
+        connection.send(&request).await?;
+        Ok(Seated { connection, request, ends: self.ends })
+    }
+}
+
+/// Somebody who has asked, and waits for the answer.
+pub(super) struct Seated {
+    connection: Connection,
+    request: String,
+    ends: Instant,
+}
+
+impl Seated {
+    /// Waits until it is told of the end; how long after the end that was.
+    pub(super) async fn wait(mut self) -> Outcome<Duration> {
         loop {
-            let (head, body) = connection.exchange(&request).await?;
+            let (head, body) = self.connection.answer().await?;
             match body["output"]["task_status"].as_str() {
                 Some("SUCCEEDED" | "FAILED") => {
                     return Ok(SystemClock.now().saturating_duration_since(self.ends));
@@ -44,6 +59,7 @@ impl Waiter {
                 Some("PENDING" | "RUNNING") => {}
                 _ => return Err(format!("a query was answered by {head}{body}").into()),
             }
+            self.connection.send(&self.request).await?;
         }
     }
 }
@@ -78,14 +94,18 @@ impl Connection {
         let url = format!("{url}?{number}");
         let body = task(&url);
         let request = submission(secret, &body);
-        let (head, answer) = self.exchange(&request).await?;
+        self.send(&request).await?;
+        let (head, answer) = self.answer().await?;
         let handle = answer["output"]["task_id"].as_str();
         handle.map(str::to_owned).ok_or_else(|| format!("a submit was answered by {head}{answer}").into())
     }
 
-    /// Sends a request and reads its answer: the head, and the body.
-    async fn exchange(&mut self, request: &str) -> Outcome<(String, Value)> {
-        self.0.write_all(request.as_bytes()).await?;
+    async fn send(&mut self, request: &str) -> Outcome<()> {
+        Ok(self.0.write_all(request.as_bytes()).await?)
+    }
+
+    /// The answer to the request that was sent: the head, and the body.
+    async fn answer(&mut self) -> Outcome<(String, Value)> {
         let mut received = Vec::new();
         loop {
             if self.0.read_buf(&mut received).await? == 0 {
