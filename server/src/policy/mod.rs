@@ -1,15 +1,18 @@
 //! Caller → Grant: what this caller gets this time. Pure: no clock, no I/O, no state.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+mod denial;
+mod edition;
+mod grant;
+
+use std::{sync::Arc, time::Duration};
 
 use valet_pacing::Quota;
 
+pub use self::{
+    denial::Denial,
+    edition::{Edition, Editions},
+    grant::{Grant, Granted, Permit, RelayGrant, UpstreamUse},
+};
 use crate::{
     config::{self, Lifetime, Mode, Quotas, Scope, Sharing},
     identity::{Caller, Subject},
@@ -57,190 +60,6 @@ pub struct Policy {
     edition: Edition,
 }
 
-/// Counts the editions of an app's policy. It outlives them all: what was granted under an edition that
-/// is void is void.
-#[derive(Clone, Debug, Default)]
-pub struct Editions(Arc<AtomicU64>);
-
-impl Editions {
-    /// The edition that is in force.
-    #[must_use]
-    pub fn current(&self) -> Edition {
-        Edition::of(self, self.0.load(Relaxed))
-    }
-
-    /// The one that will follow it. It can be granted under already, and voids nothing before
-    /// [`Edition::take_force`].
-    #[must_use]
-    pub fn next(&self) -> Edition {
-        Edition::of(self, self.0.load(Relaxed) + 1)
-    }
-}
-
-/// One edition of an app's policy; every cached token points to one.
-#[derive(Clone, Debug)]
-pub struct Edition(Arc<Numbered>);
-
-#[derive(Debug)]
-struct Numbered {
-    editions: Editions,
-    number: u64,
-}
-
-impl Edition {
-    fn of(editions: &Editions, number: u64) -> Self {
-        Self(Arc::new(Numbered { editions: editions.clone(), number }))
-    }
-
-    /// Voids every edition before this one.
-    pub fn take_force(&self) {
-        self.0.editions.0.fetch_max(self.0.number, Relaxed);
-    }
-
-    /// Whether what was granted under it still holds.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.0.editions.0.load(Relaxed) <= self.0.number
-    }
-
-    /// Whether `other` is the same edition of the same policy.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        let (own, other) = (&*self.0, &*other.0);
-        own.number == other.number && Arc::ptr_eq(&own.editions.0, &other.editions.0)
-    }
-}
-
-/// What this caller gets this time; only [`Policy::decide`] makes one.
-#[derive(Debug)]
-pub struct Grant<'s> {
-    caller: Caller<'s>,
-    subject: Option<Subject>,
-    quotas: &'s Quotas,
-    granted: Granted,
-}
-
-/// What a grant is for.
-#[derive(Clone, Debug)]
-pub enum Granted {
-    /// A token of the upstream's own.
-    Direct(UpstreamUse),
-    /// A relay token.
-    Relay(RelayGrant),
-}
-
-/// What a relay token may say.
-#[derive(Clone, Debug)]
-pub struct RelayGrant {
-    /// The app.
-    pub app: Arc<str>,
-    /// The end user.
-    pub subject: Option<Subject>,
-    /// The credential that it was asked for by.
-    pub proof: Arc<str>,
-    /// The class of lifetime.
-    pub lifetime: Lifetime,
-    /// When it ends at the latest, in Unix time.
-    pub until: Option<Duration>,
-    /// What it opens.
-    pub scope: Arc<Scope>,
-}
-
-impl Granted {
-    /// The class of lifetime.
-    #[must_use]
-    pub fn lifetime(&self) -> Lifetime {
-        match self {
-            Self::Direct(upstream_use) => upstream_use.lifetime,
-            Self::Relay(grant) => grant.lifetime,
-        }
-    }
-
-    /// What kind of token it is for.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        match self {
-            Self::Direct(_) => Mode::Direct,
-            Self::Relay(_) => Mode::Relay,
-        }
-    }
-}
-
-impl<'s> Grant<'s> {
-    /// Who it is for.
-    #[must_use]
-    pub fn caller(&self) -> &Caller<'s> {
-        &self.caller
-    }
-
-    /// The end user the app named.
-    #[must_use]
-    pub fn subject(&self) -> Option<&Subject> {
-        self.subject.as_ref()
-    }
-
-    /// How much the app and its subjects may ask for.
-    #[must_use]
-    pub fn quotas(&self) -> &'s Quotas {
-        self.quotas
-    }
-
-    /// What may be had. Admission alone calls this, once the limits are taken; a test of the source holds
-    /// everyone else to it.
-    pub(crate) fn into_granted(self) -> Granted {
-        self.granted
-    }
-}
-
-/// The right to take a token of an upstream from the cache.
-#[derive(Clone, Debug)]
-pub struct UpstreamUse {
-    /// Which upstream of the site.
-    pub upstream: usize,
-    /// The place, among the app's classes, of the class of lifetime.
-    pub class: usize,
-    /// The class of lifetime.
-    pub lifetime: Lifetime,
-    /// Whether callers of the app share the token.
-    pub sharing: Sharing,
-    /// The least life the token must have left.
-    pub min_ttl: Duration,
-    /// The SHA-256 of a token that must not be handed out again.
-    pub rejected: Option<[u8; 32]>,
-    /// How fast tokens are minted for the app.
-    pub mints: Quota,
-    edition: Edition,
-}
-
-impl UpstreamUse {
-    /// For the broker's own upkeep: a token that it asks with itself.
-    #[must_use]
-    pub fn upkeep(upstream: usize, edition: Edition) -> Self {
-        Self {
-            upstream,
-            class: 0,
-            lifetime: Lifetime::UPKEEP,
-            sharing: Sharing::App,
-            min_ttl: Duration::ZERO,
-            rejected: None,
-            mints: Quota::new(60, Duration::from_secs(60), 20),
-            edition,
-        }
-    }
-
-    /// The same use, by another token than the one of this SHA-256.
-    #[must_use]
-    pub fn without(self, sha256: [u8; 32]) -> Self {
-        Self { rejected: Some(sha256), ..self }
-    }
-
-    /// The edition of the policy that it was granted under.
-    #[must_use]
-    pub fn edition(&self) -> &Edition {
-        &self.edition
-    }
-}
-
 /// What is submitted, as far as the policy has a say in it.
 #[derive(Clone, Copy, Debug)]
 pub struct Submitted<'s> {
@@ -250,88 +69,6 @@ pub struct Submitted<'s> {
     pub hosts: &'s [String],
     /// The vocabulary, if there is one.
     pub vocabulary: Option<&'s str>,
-}
-
-/// The right to call the upstream for a caller of the relay; only [`Policy::permit`] and [`Policy::access`] make
-/// one.
-#[derive(Debug)]
-pub struct Permit(UpstreamUse);
-
-impl Permit {
-    /// What may be had of the upstream.
-    #[must_use]
-    pub fn into_upstream_use(self) -> UpstreamUse {
-        self.0
-    }
-}
-
-/// Why a caller does not get what it asked for.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Denial {
-    /// The app may not have so long a life.
-    #[error("expire_in_seconds: this app's tokens live at most {max} seconds")]
-    LifetimeTooLong {
-        /// The longest it may have, in seconds.
-        max: u32,
-    },
-    /// No class of lifetime of the app always has that much life left.
-    #[error("min_ttl: this app can be promised at most {max} seconds")]
-    MinTtlTooLong {
-        /// The most it can be promised, in seconds.
-        max: u32,
-    },
-    /// The app may not say for whom it asks.
-    #[error("subject: this app may not name one")]
-    SubjectNotAllowed,
-    /// The app's requests come from certain web origins, and this one does not.
-    #[error("Origin: is missing, or none of this app's")]
-    OriginNotAllowed,
-    /// The app has direct tokens: the relay is not for it.
-    #[error("this app has direct tokens, which work at the upstream itself")]
-    NotRelayed,
-    /// The app may not use the model.
-    #[error("model: this app may use {}", .allowed.join(", "))]
-    ModelNotAllowed {
-        /// What it may use.
-        allowed: Vec<String>,
-    },
-    /// There are more URLs than the app may have in a task.
-    #[error("input.file_urls: this app may have {max} in a task")]
-    TooManyUrls {
-        /// How many it may have.
-        max: u32,
-    },
-    /// A recording lies elsewhere than the app's may.
-    #[error("input.file_urls[{index}]: this app's recordings lie on other hosts")]
-    HostNotAllowed {
-        /// Which of them.
-        index: usize,
-    },
-    /// The app may not use the vocabulary.
-    #[error("parameters.vocabulary_id: is none of this app's")]
-    VocabularyNotAllowed,
-    /// There is one scope, and it is another.
-    #[error("scope: the only scope is \"{SCOPE}\"")]
-    UnknownScope,
-}
-
-impl Denial {
-    /// Its name in records.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::LifetimeTooLong { .. } => "lifetime_too_long",
-            Self::MinTtlTooLong { .. } => "min_ttl_too_long",
-            Self::SubjectNotAllowed => "subject_not_allowed",
-            Self::OriginNotAllowed => "origin_not_allowed",
-            Self::NotRelayed => "not_relayed",
-            Self::ModelNotAllowed { .. } => "model_not_allowed",
-            Self::TooManyUrls { .. } => "too_many_urls",
-            Self::HostNotAllowed { .. } => "host_not_allowed",
-            Self::VocabularyNotAllowed => "vocabulary_not_allowed",
-            Self::UnknownScope => "invalid_scope",
-        }
-    }
 }
 
 impl Policy {
