@@ -14,6 +14,7 @@ const { outputFiles } = await build({
   bundle: true,
   charset: 'utf8',
   format: 'esm',
+  minifySyntax: true,
   target: 'es2022',
   write: false,
 });

@@ -122,7 +122,7 @@ export interface Abortable {
 }
 
 export interface SubmitOptions extends Abortable {
-  /** By which the relay knows a submit for 24 hours: asked again with the same key, it happens once. */
+  /** By which the relay knows a submit for 24 hours: asked again with the same key, it happens once. Plain ASCII. */
   idempotencyKey?: string;
 }
 

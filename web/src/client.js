@@ -2,10 +2,10 @@
 
 import { apiOf } from './api.js';
 import { system } from './clock.js';
-import { ValetError } from './error.js';
+import { ValetError, malformed } from './error.js';
 import { sender } from './http.js';
 import { poller } from './poller.js';
-import { bodyOf, newKey } from './request.js';
+import { bodyOf, newKey, wrong } from './request.js';
 import { checkEnded, matched, outcomeOf, pathOf, taskOf } from './task.js';
 import { tokensOf } from './tokens.js';
 
@@ -35,6 +35,7 @@ export class Client {
       const message = `it may have been submitted (${error.message}); submit it again with the same idempotencyKey`;
       throw new ValetError('Ambiguous', message, { ...error, kind: 'Ambiguous', idempotencyKey });
     };
+    if (/[^ -~]/.test(idempotencyKey)) throw wrong('idempotencyKey', 'must be plain ASCII');
     const headers = { 'X-DashScope-Async': 'enable', 'Idempotency-Key': idempotencyKey };
     const options = { body: bodyOf(request), headers, signal, failed };
     const answer = await this.#api.again('POST', 'services/audio/asr/transcription', options);
@@ -56,6 +57,7 @@ export class Client {
   async tasks({ page = 1, size = 100, status, signal } = {}) {
     const query = new URLSearchParams({ page_no: page, page_size: size, ...(status && { status }) });
     const { body } = await this.#api.again('GET', `tasks/?${query}`, { signal });
+    if (!Array.isArray(body.data)) throw malformed();
     return { total: body.total, tasks: body.data };
   }
 

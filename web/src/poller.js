@@ -77,7 +77,7 @@ export function poller(api, tokens, clock) {
         ? await api.call('POST', 'tasks/wait', { ...options, body: { task_ids: ids } })
         : await api.call('GET', pathOf(ids[0]), options);
     const { body, retryAfter, isHeld } = answer;
-    const tasks = (body.tasks ?? [body]).map((body) => taskOf({ ...answer, body }));
+    const tasks = [body.tasks ?? body].flat().map((body) => taskOf({ ...answer, body }));
     const wasHeld = isHeld && clock.now() - asked >= SECOND;
     return { tasks, pause: retryAfter ?? (wasHeld ? PAUSE : undefined) };
   }

@@ -14,7 +14,7 @@ export function taskOf({ body, requestId }) {
     id: output.task_id,
     status,
     isFinal: FINAL.includes(status),
-    results: output.results ?? [],
+    results: [output.results ?? []].flat(),
     duration: body.usage?.duration,
     requestId: body.request_id ?? requestId,
     document: body,
@@ -41,7 +41,7 @@ export function checkEnded({ id, status, results, requestId, document }) {
 export function matched({ results }, urls) {
   const left = [...results];
   return urls.map((url, index) => {
-    const place = left.findIndex(({ file_url: sent }) => sent === url || sent === encoded(url));
+    const place = left.findIndex((result) => [url, encoded(url)].includes(result?.file_url));
     return { index, url, result: place < 0 ? undefined : left.splice(place, 1)[0] };
   });
 }

@@ -257,6 +257,16 @@ test('what breaks a rule is not sent', async () => {
   assert.deepEqual(relay.calls, []);
 });
 
+test('a key that cannot be sent leaves no doubt about a submit', async () => {
+  const { relay, client } = setUp({ [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }) });
+  for (const idempotencyKey of ['会议', 'two\nlines', 'm\u00fcde']) {
+    const error = await rejection(client.submit(REQUEST, { idempotencyKey }));
+    assert.deepEqual([error.kind, error.message], ['InvalidRequest', 'idempotencyKey: must be plain ASCII']);
+  }
+  assert.deepEqual(relay.calls, []);
+  await client.submit(REQUEST, { idempotencyKey: 'meeting 12' });
+});
+
 test('URLs are sent as the service wants them', async () => {
   const { relay, client } = setUp({ [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }) });
   const signed = 'https://files.example.com/a%20b.wav?sig=%2b';
@@ -292,6 +302,22 @@ test('results are read in the order of the URLs, and what fails, fails file by f
   // The relay's results are asked for with the token; another host never sees it.
   assert.equal(relay.of('GET /api/v1/results/r-1')[0].headers.get('authorization'), 'Bearer relay-token-1');
   assert.equal(relay.of('GET /e.json')[0].headers.get('authorization'), null);
+});
+
+test('lists that are none are told as undocumented answers, and spoil nothing else', async () => {
+  for (const data of [undefined, null, {}, 'text']) {
+    const { client } = setUp({ 'GET /api/v1/tasks/': () => ({ body: { total: 1, data } }) });
+    assert.equal((await rejection(client.tasks())).kind, 'Malformed', `${data}`);
+  }
+  for (const tasks of [{}, 'text', [null]]) {
+    const { client } = setUp({ 'POST /api/v1/tasks/wait': () => ({ body: { tasks } }) });
+    for (const wait of ['a', 'b'].map((id) => rejection(client.wait(id)))) assert.equal((await wait).kind, 'Malformed');
+  }
+  for (const results of [{}, 7, 'text', [null, 7]]) {
+    const { client } = setUp({ 'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'SUCCEEDED', { results }) }) });
+    const { files } = await client.collect(await client.fetch('t-1'), REQUEST.urls);
+    assert.match(files[0].failure.message, /without a result/);
+  }
 });
 
 test('a task that ended without results is an error that names it', async () => {
