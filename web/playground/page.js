@@ -12,10 +12,14 @@ const [start, stop, transcripts] = ['start', 'stop', 'transcripts'].map(part);
 const BROKER = new URL('..', location.href).href;
 const STATUSES = { PENDING: 'waiting for its turn', RUNNING: 'being transcribed' };
 
+const CANCELLED = 'Cancelled.';
+// What a sign-in may take, in milliseconds.
+const SIGN_IN = 30_000;
+
 let running;
 let client;
-/** What may have been submitted, and the key by which it is submitted once, however often it is tried. */
-let doubtful;
+/** What may be under way, and the key by which it is submitted once, however often it is tried, until it is read. */
+let underWay;
 
 /** Which apps this page can be signed in as; and whether it was opened where the broker expects it. */
 async function setUp() {
@@ -36,19 +40,23 @@ function whoAsks() {
   client = undefined;
 }
 
-/** A Valet token for the app that was chosen, or the ID token that was pasted, which the module exchanges. */
-async function token() {
-  const app = part('app').value;
-  if (part('here').hidden || !app) {
-    const pasted = part('token').value.trim();
-    if (!pasted) throw new Error('Paste an ID token first.');
-    return pasted;
-  }
+/** The tokens of who asks now: of the app that was chosen, or the ID token that was pasted, which the module exchanges. */
+function source() {
+  const app = part('here').hidden ? '' : part('app').value;
+  if (app) return () => signedIn(app);
+  const pasted = part('token').value.trim();
+  if (!pasted) throw new Error('Paste an ID token first.');
+  return () => pasted;
+}
+
+/** A Valet token for an app. */
+async function signedIn(app) {
   const answer = await fetch('sign-in', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ app }),
     cache: 'no-store',
+    signal: AbortSignal.timeout(SIGN_IN),
   }).catch(() => passing('the broker was not reached'));
   const body = await answer.json().catch(() => passing(`the broker answered with ${answer.status}`));
   if (answer.ok) return body;
@@ -78,27 +86,29 @@ async function run() {
   const text = JSON.stringify(wanted);
   const stopping = new AbortController();
   running = { stopping };
-  if (doubtful?.text !== text) doubtful = { text, key: newKey() };
+  if (underWay?.text !== text) underWay = { text, key: newKey() };
   const { signal } = stopping;
   const onProgress = (task) => {
-    doubtful = undefined;
     running.task = task;
     say(status, `The task is ${STATUSES[task.status] ?? task.status.toLowerCase()}.`);
   };
   begun();
   try {
-    client ??= new Client({ broker: BROKER, token });
+    client ??= new Client({ broker: BROKER, token: source() });
+    running.client = client;
     say(status, 'Submitting…');
-    const { files } = await client.transcribe(wanted, { signal, onProgress, idempotencyKey: doubtful.key });
+    const { files } = await client.transcribe(wanted, { signal, onProgress, idempotencyKey: underWay.key });
+    if (!files.some(({ failure }) => failure?.error)) underWay = undefined;
     transcripts.append(...files.map(shown));
     transcripts.hidden = false;
     const seconds = Math.round((performance.now() - began) / 1000);
     const done = files.filter((file) => file.transcript).length;
     say(status, `Done in ${seconds} s: ${done} of ${files.length} ${files.length === 1 ? 'recording' : 'recordings'} transcribed.`);
   } catch (error) {
+    if (signal.reason === CANCELLED || ['TaskFailed', 'UnknownTask'].includes(error?.kind)) underWay = undefined;
     // A task that was cancelled may be told of before the answer to its cancellation comes.
     if (signal.aborted) say(status, signal.reason);
-    else if (running.task?.status === 'CANCELED') say(status, 'Cancelled.');
+    else if (running.task?.status === 'CANCELED') say(status, CANCELLED);
     else failed(error);
   } finally {
     ended();
@@ -108,15 +118,15 @@ async function run() {
 /** A task that has not begun is cancelled; one that has goes on, and nobody waits for it. */
 async function cancel() {
   if (stop.ariaDisabled) return;
-  const { task, stopping } = running;
+  const { client, task, stopping } = running;
   stop.ariaDisabled = 'true';
   try {
     if (!task) return stopping.abort('Cancelled. What was being submitted may go on: Transcribe again to see.');
-    if (task.isFinal) return stopping.abort('Cancelled. The task had ended by then.');
+    if (task.isFinal) return stopping.abort('Cancelled. The task had ended by then: Transcribe again to read it.');
     await client.cancel(task.id);
-    stopping.abort('Cancelled.');
+    stopping.abort(CANCELLED);
   } catch (error) {
-    stopping.abort(`No longer waited for. The task goes on: ${error.message}`);
+    stopping.abort(`No longer waited for. The task goes on; Transcribe again to wait for it. (${error.message})`);
   }
 }
 
@@ -146,6 +156,7 @@ function failed(error) {
   const message =
     code === 'SubmitOutcomeUnknown' ? 'It may have been submitted, and the broker will not know. Reload this page to submit it anew; it may then be paid for twice.'
     : kind === 'Ambiguous' ? 'It may have been submitted. Press Transcribe again: however often, it is submitted once.'
+    : running?.task?.isFinal === false ? `The task goes on; press Transcribe again to wait for it. ${error.message}`
     : error.message;
   const details = [kind, code, requestId && `request ${requestId}`].filter(Boolean);
   say(problem, details.length ? `${message} (${details.join(', ')})` : message);

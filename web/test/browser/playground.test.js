@@ -245,6 +245,71 @@ test('a sign-in that fails for a while is tried again', async () => {
   await context.close();
 });
 
+test('an ID token that ends while a task is waited for costs no second task', async () => {
+  const { page, context } = await open(browser, `${stage.broker}/playground/`, DESKTOP);
+  await page.locator('#here').waitFor();
+  const before = await stage.submits();
+  await page.getByLabel('Sign in on this machine as').selectOption('');
+  const token = page.getByLabel('ID token of your user');
+  await token.fill(stage.issuer.idToken('demo'));
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  const refused = (route) => route.fulfill({ status: 401, json: { code: 'InvalidApiKey', message: 'It has ended.' } });
+  await page.route('**/tasks/*', refused);
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await page.getByRole('alert').waitFor();
+  assert.match(await page.getByRole('alert').textContent(), /The task goes on; press Transcribe again.*It has ended\. \(Credentials/);
+  await page.unroute('**/tasks/*', refused);
+  await token.fill(stage.issuer.idToken('demo'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  assert.equal(await stage.submits(), before + 1, 'it is the same task');
+  // Once it is read, another one is made.
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^The task/);
+  await statusIs(page, /^Done/);
+  assert.equal(await stage.submits(), before + 2);
+  await context.close();
+});
+
+test('a sign-in that is never answered is given up, and tried again', async () => {
+  const { page, context } = await open(browser, 'about:blank', DESKTOP);
+  await page.addInitScript(() => {
+    const { timeout } = AbortSignal;
+    AbortSignal.timeout = (time) => timeout.call(AbortSignal, time / 50);
+  });
+  await page.goto(`${stage.broker}/playground/`);
+  await page.locator('#here').waitFor();
+  let asked = 0;
+  await page.route('**/sign-in', (route) => (asked++ ? route.continue() : undefined));
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^Done/);
+  assert(asked >= 2);
+  await context.close();
+});
+
+test('settings that come late change nobody who has begun', async () => {
+  const { page, context, seen } = await open(browser, 'about:blank', DESKTOP);
+  let send;
+  const late = new Promise((resolve) => (send = resolve));
+  await page.route('**/settings.json', async (route) => {
+    await late;
+    return route.continue();
+  });
+  await page.goto(`${stage.broker}/playground/`);
+  await page.getByLabel('ID token of your user').fill(stage.issuer.idToken('demo'));
+  await page.getByLabel('URLs of recordings').fill(url('market.wav'));
+  await page.getByRole('button', { name: 'Transcribe' }).click();
+  await statusIs(page, /^The task/);
+  // Its next call needs another token.
+  await page.route('**/tasks/*', (route) => route.fulfill({ status: 401, json: {} }), { times: 1 });
+  send();
+  await page.locator('#here').waitFor();
+  await statusIs(page, /^Done/);
+  assert(!seen.requests.some((request) => request.url().endsWith('/sign-in')));
+  await context.close();
+});
+
 test('below a path the ID token goes to the broker and nowhere else', async () => {
   const deep = await start({ path: '/speech/valet' });
   try {
