@@ -38,7 +38,7 @@ impl Stored {
             return Err(wrong("others can read it, so its secret may be known"));
         }
         let mut text = String::new();
-        let read = file.take(MAX_SECRET).read_to_string(&mut text);
+        let read = file.take(2 * MAX_SECRET).read_to_string(&mut text);
         read.map_err(|error| wrong(&error.to_string()))?;
         // The reader's own words would repeat the line, and with it the secret.
         toml::from_str(&text).map(Some).map_err(|_| wrong("is not what `valet login` writes"))

@@ -97,7 +97,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = error.kind();
         let code = error.code().map_or_else(|| format!("{kind:?}"), str::to_owned);
-        let advice = error.remedy().or_else(|| advice(kind));
+        // Nothing of the service's is there, not even a word of its own.
+        let kind_of_place =
+            if code == "Refused" && error.status() == Some(404) { Kind::Malformed } else { kind };
+        let advice = error.remedy().or_else(|| advice(kind_of_place));
         Self { exit: kind.into(), code, message: error.to_string(), advice }
     }
 }

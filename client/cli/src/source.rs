@@ -32,12 +32,16 @@ impl Source {
         }
         let unknown = |problem: &dyn fmt::Display| {
             Failure::usage(format!(
-                "{text}: {problem}; a recording is a file, or a URL that begins with https://"
+                "{}: {problem}; a recording is a file, or a URL that begins with https://",
+                if text.is_empty() { "''" } else { text }
             ))
         };
         let path = fs::canonicalize(text).map_err(|error| unknown(&error))?;
         if !path.is_file() {
             return Err(unknown(&"is no file"));
+        }
+        if fs::metadata(&path).map_err(|error| unknown(&error))?.len() == 0 {
+            return Err(unknown(&"is empty"));
         }
         let key = key_of(&path).map_err(|error| unknown(&error))?;
         Ok(Self { key, path: Some(path) })
@@ -166,6 +170,11 @@ mod tests {
         assert!(keys(&["-"], "# nothing\n").is_err());
         let missing = keys(&["no-such.wav"], "").unwrap_err();
         assert!(missing.to_string().contains("https://"), "{missing}");
+        let unnamed = keys(&[""], "").unwrap_err();
+        assert!(unnamed.to_string().starts_with("'': "), "{unnamed}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let empty = keys(&[empty.path().to_str().unwrap()], "").unwrap_err();
+        assert!(empty.to_string().contains(": is empty;"), "{empty}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use url::Url;
+use url::{ParseError, Url};
 
 pub use self::{filter::WordFilter, format::FORMATS, idempotency_key::IdempotencyKey, model::Model};
 use crate::{Error, Uploaded, error::invalid};
@@ -285,6 +285,9 @@ impl TranscriptionRequest {
             speech_noise_threshold,
             ..
         } = &self.parameters;
+        if self.model.name().trim().is_empty() {
+            return Err(invalid("model", "must not be empty"));
+        }
         let diarization = self.parameters.diarization_enabled == Some(true);
         if let Some(channels) = channel_id {
             if channels.is_empty() {
@@ -327,11 +330,14 @@ impl TranscriptionRequest {
 /// `InvalidFile.DownloadFailed` otherwise; what is, is left as it was signed.
 fn checked_url(index: usize, text: &str) -> Result<String, Error> {
     let field = format!("file_urls[{index}]");
-    let url = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or_else(|| {
-        let rule = "must begin with http:// or https://; the service reads no local files";
-        invalid(&field, &format!("{rule}: {text:?}"))
-    })?;
+    let url = match text.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+        Ok(_) | Err(ParseError::RelativeUrlWithoutBase) => {
+            let rule = "must begin with http:// or https://; the service reads no local files";
+            return Err(invalid(&field, &format!("{rule}: {text:?}")));
+        }
+        Err(error) => return Err(invalid(&field, &format!("is not a URL, {error}: {text:?}"))),
+    };
     let plain = text.bytes().all(|b| b.is_ascii_graphic());
     Ok(if plain { text.to_owned() } else { url.into() })
 }

@@ -78,6 +78,22 @@ fn urls_are_http_and_percent_encoded_but_signed_ones_stay_as_they_are() {
 }
 
 #[test]
+fn a_url_that_is_none_is_told_as_what_it_is() {
+    let empty = refused(&TranscriptionRequest::new(["https://"]));
+    assert!(empty.contains("is not a URL, empty host"), "{empty}");
+    let file = refused(&TranscriptionRequest::new(["/a.wav"]));
+    assert!(file.contains("must begin with http"), "{file}");
+}
+
+#[test]
+fn a_model_has_a_name() {
+    assert!(
+        refused(&request().model("")).starts_with("model: ")
+            && refused(&request().model(" ")).starts_with("model: ")
+    );
+}
+
+#[test]
 fn speakers_are_2_to_100_and_only_with_diarization_of_one_channel() {
     let diarized = || request().diarization(true);
     assert!(diarized().speaker_count(2).body().is_ok() && diarized().speaker_count(100).body().is_ok());

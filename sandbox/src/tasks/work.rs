@@ -192,7 +192,10 @@ fn channels(audio: &Decoded, parameters: &Parameters) -> Result<Vec<Channel>, Fa
     let mut channels = Vec::with_capacity(parameters.channels.len());
     for &id in &parameters.channels {
         let speech: &Vec<Segment> = audio.channels.get(usize::from(id)).ok_or_else(|| {
-            let message = format!("The recording has {} channels, none is {id}.", audio.channels.len());
+            let message = format!(
+                "The recording has no channel {id}; the last is {}.",
+                audio.channels.len().saturating_sub(1)
+            );
             Failure::new("Sandbox.NoSuchChannel", message)
         })?;
         channels.push(Channel { id, speech: speech.clone() });

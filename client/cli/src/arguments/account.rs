@@ -24,7 +24,7 @@ pub(crate) enum TokenFormat {
     Token,
     /// Lines for a shell to evaluate: DASHSCOPE_API_KEY and DASHSCOPE_HTTP_BASE_URL.
     Env,
-    /// token, base_url, expires_in (seconds), expires_at (Unix seconds), queries_per_second.
+    /// token, base_url, expires_in (seconds), expires_at (Unix seconds), queries_per_second, mode.
     Json,
     /// A header line for curl's `-H @-`.
     Header,

@@ -42,8 +42,11 @@ fn secret(app: &str) -> Result<String, Failure> {
         rpassword::prompt_password(format!("Secret of {app}: "))
     } else {
         let mut line = String::new();
-        io::stdin().lock().take(MAX_SECRET).read_line(&mut line).map(|_| line)
+        io::stdin().lock().take(MAX_SECRET + 1).read_line(&mut line).map(|_| line)
     };
     let secret = read.map_err(|error| Failure::files(format!("the secret cannot be read: {error}")))?;
+    if secret.len() as u64 > MAX_SECRET {
+        return Err(Failure::usage("the secret is too large to be one"));
+    }
     present(Some(secret)).ok_or_else(|| Failure::usage("the secret is empty"))
 }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -29,11 +30,24 @@ impl Folder {
         files: Vec<Vec<PathBuf>>,
         there: HashSet<PathBuf>,
     ) -> Result<Self, Failure> {
-        fs::create_dir_all(path).map_err(|error| failed(path, &error))?;
-        let trial = path.join(".valet-trial");
-        let tried = durable::write(&trial, b"").and_then(|()| fs::remove_file(&trial));
-        tried.map_err(|error| failed(path, &error))?;
+        Self::make(path)?;
         Ok(Self { layout, files, there })
+    }
+
+    /// Makes the folder, and tries whether files can be.
+    pub(super) fn make(path: &Path) -> Result<(), Failure> {
+        let trial = path.join(".valet-trial");
+        let unless = |fine: io::ErrorKind, tried: io::Result<()>| match tried {
+            // Another run tries too, or a crash left it.
+            Err(error) if error.kind() == fine => Ok(()),
+            tried => tried,
+        };
+        let tried = (|| {
+            fs::create_dir_all(path)?;
+            unless(io::ErrorKind::AlreadyExists, File::create_new(&trial).map(drop))?;
+            unless(io::ErrorKind::NotFound, fs::remove_file(&trial))
+        })();
+        tried.map_err(|error| failed(path, &error))
     }
 
     /// Writes the files of a recording. A failure has none; it is told elsewhere.

@@ -38,6 +38,11 @@ impl Output {
         })
     }
 
+    /// Finds out whether an output of this layout can be written.
+    pub(crate) fn try_out(layout: &Layout) -> Result<(), Failure> {
+        layout.out.as_deref().map_or(Ok(()), Folder::make)
+    }
+
     /// Puts out what came of a recording, or holds it back until those before it are there. The places
     /// of all recordings that are out now, and were not before.
     pub(crate) fn put(&mut self, place: usize, entry: &Entry<'_>) -> Result<Vec<usize>, Failure> {

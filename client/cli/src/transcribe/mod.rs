@@ -70,6 +70,8 @@ pub(crate) async fn transcribe(
     if planned.is_empty() {
         return Ok(Exit::Done);
     }
+    // A run that cannot be carried out is not begun.
+    Output::try_out(&layout)?;
     let max_urls = request::max_urls(&arguments.parameters);
     let run = journal::Run { run: journal.state().next_run(), sources: planned, layout, max_urls, again };
     journal.note(Entry::Run(run.clone()))?;
@@ -101,6 +103,12 @@ pub(crate) async fn resume(context: &Context<'_>, arguments: &ResumeArguments) -
         let journal = match Journal::existing(&path, context.clock) {
             Ok(journal) => journal,
             Err(failure) if named.is_none() && failure.code == journal::LOCKED => continue,
+            // What is wrong with one does not keep the others from being taken up.
+            Err(failure) if named.is_none() => {
+                context.progress.error(&failure.to_string());
+                exit = failure.exit;
+                continue;
+            }
             Err(failure) => return Err(failure),
         };
         let Some(subject) = journal.state().subject.clone() else { continue };
@@ -116,13 +124,18 @@ pub(crate) async fn resume(context: &Context<'_>, arguments: &ResumeArguments) -
         let journal = RefCell::new(journal);
         for run in unfinished {
             runs += 1;
-            match go_on(context, &journal, &subject, run, manner).await? {
-                Exit::Done => {}
-                other => exit = other,
+            match go_on(context, &journal, &subject, run, manner).await {
+                Ok(Exit::Done) => {}
+                Ok(other) => exit = other,
+                Err(failure) if failure.exit == Exit::Closed => return Err(failure),
+                Err(failure) => {
+                    context.progress.error(&failure.to_string());
+                    exit = failure.exit;
+                }
             }
         }
     }
-    if runs == 0 {
+    if runs == 0 && exit == Exit::Done {
         context.progress.note("nothing to take up: no run was interrupted");
     }
     Ok(exit)

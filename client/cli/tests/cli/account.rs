@@ -109,6 +109,27 @@ fn the_transcripts_of_a_task_can_be_written() {
 }
 
 #[test]
+fn a_base_url_of_something_else_is_told_as_what_it_may_be() {
+    let stage = Stage::new();
+    let elsewhere = url("one").replace("one.wav", "");
+    let mut command = stage.bare(&["--base-url", &elsewhere, "list"]);
+    command.env("DASHSCOPE_API_KEY", "sk-1");
+    let list = ended(command);
+    assert_eq!(list.code, 4, "{list:?}");
+    assert!(list.err.contains("Check that the URL is"), "{}", list.err);
+}
+
+#[test]
+fn a_secret_that_is_too_large_is_not_cut_short() {
+    let stage = Stage::new();
+    fs::write(stage.path("secret"), "x".repeat(100_000)).unwrap();
+    let mut command = stage.bare(&["login", "--untried", "--url", "http://127.0.0.1:1", "--app", APP]);
+    command.stdin(fs::File::open(stage.path("secret")).unwrap());
+    let login = ended(command);
+    assert!(login.code == 2 && login.err.contains("too large"), "{login:?}");
+}
+
+#[test]
 fn what_needs_nobody_works_without_a_credential() {
     let stage = Stage::new();
     let models = ended(stage.bare(&["models"]));

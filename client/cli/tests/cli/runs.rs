@@ -243,10 +243,34 @@ fn a_list_is_read_from_standard_input() {
 }
 
 #[test]
+fn what_is_wrong_with_one_run_keeps_no_other_from_being_taken_up() {
+    for (broken, other) in [("a", "b"), ("b", "a")] {
+        let stage = Stage::new();
+        stage.sandbox.script(Fault::on(Operation::Query).hang().always());
+        for (out, language) in [("a", "en"), ("b", "zh")] {
+            let line = ["transcribe", "--deadline", "1", "--language", language, "--out", out, &url("one")];
+            assert_eq!(stage.run(&line).code, 7);
+        }
+        stage.sandbox.clear_faults();
+        fs::remove_dir(stage.path(broken)).unwrap();
+        fs::write(stage.path(broken), "").unwrap();
+        let resumed = stage.run(&["resume"]);
+        assert!(resumed.code == 1 && resumed.err.contains(&format!("/{broken}: ")), "{resumed:?}");
+        assert_eq!(names(&stage.path(other)), ["one.txt"]);
+        fs::remove_file(stage.path(broken)).unwrap();
+        assert_eq!(stage.run(&["resume"]).code, 0);
+        assert_eq!(names(&stage.path(broken)), ["one.txt"]);
+        assert_eq!(stage.submitted().len(), 2);
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_found_out_before_anything_is_paid_for() {
     let stage = Stage::new();
     fs::write(stage.path("file"), "").unwrap();
     let run = stage.run(&["transcribe", "--out", "file", &url("one")]);
     assert_eq!(run.code, 1, "{}", run.err);
     assert_eq!(stage.submitted(), [""; 0]);
+    let resumed = stage.run(&["resume"]);
+    assert!(resumed.code == 0 && resumed.err.contains("nothing to take up"), "{resumed:?}");
 }
