@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::sync::{Notify, broadcast};
 
-use super::{Away, Metrics, Said, client};
+use super::{Away, Metrics, SETTLE, Said, client};
 use crate::config;
 
 /// A replica that has not told that it lives for so long is not counted any more.
@@ -39,7 +39,7 @@ if not epoch then
 end
 redis.call('ZADD', KEYS[2], now, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
-return {epoch, redis.call('ZCARD', KEYS[2])}
+return {epoch, redis.call('ZCARD', KEYS[2]), now - tonumber(string.match(epoch, ':(%d+)$') or '0')}
 ";
 
 /// The connection, and what is known while there is none.
@@ -194,7 +194,10 @@ impl Link {
         // Whoever finds no epoch writes one of its own making.
         let word = format!("{:016x}", fastrand::u64(..));
         script.arg(word).arg(&self.instance).arg(millis(REPLICA_LIFE));
-        let (epoch, replicas) = script.invoke_async(&mut connection).await?;
+        let (epoch, replicas, age): (String, u32, i64) = script.invoke_async(&mut connection).await?;
+        // After a loss the others have yet to say that they live: none of them takes all of a limit for itself.
+        let is_settled = u64::try_from(age).is_ok_and(|age| age >= millis(SETTLE));
+        let replicas = if is_settled { replicas } else { replicas.max(self.replicas()) };
         Ok((Joined { number, connection, epoch }, replicas))
     }
 

@@ -48,8 +48,8 @@ if there[1] and tonumber(there[1]) == day then used = tonumber(there[2]) end
 local epoch = redis.call('GET', KEYS[2]) or ''
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then used = used + ARGV[4] else used = used + ARGV[5] end
 local count = math.max(math.min(most - used, want), 0)
-local since = tonumber(string.match(epoch, ':(%d+)$') or '0')
-local unsettled = time[1] * 1000 + math.floor(time[2] / 1000) - since < tonumber(ARGV[6])
+local since = string.match(epoch, ':(%d+)$')
+local unsettled = not since or time[1] * 1000 + math.floor(time[2] / 1000) - since < tonumber(ARGV[6])
 if unsettled then count = 0 end
 redis.call('HSET', KEYS[1], 'day', day, 'used', used + count)
 redis.call('PEXPIRE', KEYS[1], 90000000)

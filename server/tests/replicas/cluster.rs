@@ -1,8 +1,9 @@
 //! A sandbox in this process, a Redis and replicas beside it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -21,10 +22,12 @@ use valet_clock::{Clock, ClockExt, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 use valet_server::secret::AppSecret;
 
-use crate::Tokens;
+use crate::{Tokens, island::Island};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_valet-server");
 const KEY: &str = "sk-replicas";
+/// What serves the shared state.
+const SERVES: &str = "redis-server";
 /// What should come about, but does not, fails after so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,19 +61,36 @@ impl Drop for Process {
 /// A redis-server.
 pub(crate) struct Redis {
     process: Process,
-    port: u16,
+    /// Where each replica finds it.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Redis {
-    async fn start() -> Self {
+    /// For so many replicas; on an island, each by its own wire.
+    async fn start(replicas: usize, island: Option<&Island>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let redis = Self { process: serve(port), port };
+        let address = |replica| island.map_or(Ipv4Addr::LOCALHOST, |island| island.address(replica));
+        let addresses: Vec<SocketAddr> =
+            (0..replicas).map(|replica| (address(replica), port).into()).collect();
+        let server = island.map_or_else(|| Command::new(SERVES), |island| island.command(SERVES));
+        let redis = Self { process: serve(server, &addresses), addresses };
         redis.serves().await;
+        // As if it had been there for a while: nobody waits for what others may still add.
+        let _: () = redis::cmd("SET").arg("valet:epoch").arg("0:0").query(&mut redis.connection()).unwrap();
         redis
     }
 
+    fn client(&self) -> redis::Client {
+        let address = self.addresses[0];
+        redis::Client::open((address.ip().to_string(), address.port())).unwrap()
+    }
+
+    fn connection(&self) -> redis::Connection {
+        self.client().get_connection().unwrap()
+    }
+
     async fn serves(&self) {
-        until(async || redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().is_ok()).await;
+        until(async || self.client().get_connection().is_ok()).await;
     }
 
     pub(crate) fn pause(&self) {
@@ -87,18 +107,18 @@ impl Redis {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.process = serve(self.port);
+        self.process = serve(Command::new(SERVES), &self.addresses);
     }
 
     pub(crate) fn flush(&self) {
-        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
-        let _: () = redis::cmd("FLUSHALL").query(&mut client.get_connection().unwrap()).unwrap();
+        let _: () = redis::cmd("FLUSHALL").query(&mut self.connection()).unwrap();
     }
 }
 
-fn serve(port: u16) -> Process {
-    let mut server = Command::new("redis-server");
-    server.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(port.to_string());
+fn serve(mut server: Command, addresses: &[SocketAddr]) -> Process {
+    let hosts: BTreeSet<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    server.args(["--protected-mode", "no", "--save", "", "--port"]).arg(addresses[0].port().to_string());
+    server.arg("--bind").args(hosts);
     let started = server.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
     Process(started.expect("redis-server is installed"))
 }
@@ -147,6 +167,8 @@ impl Replica {
 
 /// Everything together.
 pub(crate) struct Cluster {
+    /// Before the Redis on it, which only the island can end.
+    pub(crate) island: Option<Island>,
     pub(crate) sandbox: SandboxHandle,
     pub(crate) redis: Redis,
     pub(crate) replicas: Vec<Replica>,
@@ -158,28 +180,45 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start(replicas: usize) -> Self {
+        Self::start_with(replicas, None, "").await
+    }
+
+    /// The same, whose replicas can be cut from the Redis; with more settings of the app.
+    pub(crate) async fn start_on_wires(replicas: usize, app: &str) -> Self {
+        Self::start_with(replicas, Some(Island::with_wires(replicas)), app).await
+    }
+
+    async fn start_with(replicas: usize, island: Option<Island>, app: &str) -> Self {
         let sandbox = Sandbox::bind(Settings::default().with_key(KEY), Arc::new(SystemClock)).await.unwrap();
         let (base_url, handle) = (sandbox.base_url(), sandbox.handle());
         tokio::spawn(sandbox.run(std::future::pending()));
-        let (redis, files, secret) =
-            (Redis::start().await, tempfile::tempdir().unwrap(), AppSecret::generate());
+        let (redis, files, secret) = (
+            Redis::start(replicas, island.as_ref()).await,
+            tempfile::tempdir().unwrap(),
+            AppSecret::generate(),
+        );
         let key = files.path().join("key");
         fs::write(&key, "a key for tests alone, of 32 characters").unwrap();
-        let config = format!(
-            "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n\
-             [shared]\nurl = \"redis://127.0.0.1:{}\"\nkeys = [{{ id = \"1\", file = {key:?} }}]\n\
-             [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
-             [apps.acme]\nmode = \"direct\"\nsecrets = [\"{}\"]\nrate = {{ per_second = 1000000, burst = 1000000 }}\n",
-            redis.port,
-            secret.hash()
-        );
+        let config = |number: usize| {
+            format!(
+                "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n\
+                 [shared]\nurl = \"redis://{}\"\nallow_plain = true\n\
+                 keys = [{{ id = \"1\", file = {key:?} }}]\n\
+                 [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
+                 [apps.acme]\nmode = \"direct\"\nsecrets = [\"{}\"]\n\
+                 rate = {{ per_second = 1000000, burst = 1000000 }}\n{app}\n",
+                redis.addresses[number],
+                secret.hash()
+            )
+        };
         let mut started = Vec::new();
         for number in 0..replicas {
-            started.push(Replica::start(&files, number, &config).await);
+            started.push(Replica::start(&files, number, &config(number)).await);
         }
         let (secret, issued) = (Arc::new(secret), Arc::default());
         let http = Client::builder().no_proxy().build().unwrap();
-        let cluster = Self { sandbox: handle, redis, replicas: started, secret, issued, http, _files: files };
+        let cluster =
+            Self { island, sandbox: handle, redis, replicas: started, secret, issued, http, _files: files };
         cluster.joined().await;
         cluster
     }
@@ -194,6 +233,15 @@ impl Cluster {
     /// A token of one replica; `None` if it is gone, or refuses.
     pub(crate) async fn ask(&self, replica: usize) -> Option<Arc<str>> {
         self.asking(replica).await.unwrap()
+    }
+
+    /// The same for a subject.
+    pub(crate) async fn ask_for(&self, replica: usize, subject: &str) -> Option<Arc<str>> {
+        let url = format!("http://{}/v1/tokens", self.replicas[replica].address);
+        let request = self.http.post(url).basic_auth("acme", Some(self.secret.expose()));
+        let answer = request.json(&serde_json::json!({ "subject": subject })).send().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        answer["token"].as_str().map(Arc::from)
     }
 
     /// The same in the background.

@@ -4,6 +4,8 @@
 
 /// Sandbox, Redis and replicas, each a process or a task of its own.
 mod cluster;
+/// A network that can be cut.
+mod island;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -100,6 +102,41 @@ async fn a_redis_that_is_killed_restarted_and_emptied_under_load_costs_nobody_a_
     // At most one for each replica, each time that the token was due and each time that the Redis had nothing.
     let mints = cluster.sandbox.count(Operation::Mint);
     assert!(mints <= 2 * (tokens.len() as u64 + 1), "{mints} for {}", tokens.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_cut_from_the_redis_goes_on_alone_and_rejoins_and_the_others_notice_nothing() {
+    // Each draws one at a time, so that the limit is exact as long as they see one another.
+    let cluster = Cluster::start_on_wires(2, "subject_tokens_per_day = 60\nmay_name_subject = true").await;
+    let island = cluster.island.as_ref().unwrap();
+    let issued = async |replica: usize, most: usize| {
+        let mut issued = 0;
+        while issued < most && cluster.ask_for(replica, "alice").await.is_some() {
+            issued += 1;
+        }
+        issued
+    };
+    assert_eq!((issued(0, 10).await, issued(1, 10).await), (10, 10));
+    let jobs = cluster.jobs(4);
+    until(async || cluster.issued() > 100).await;
+    island.cut(1);
+    until(async || cluster.metric(1, "valet_shared_up").await == 0).await;
+    let so_far = cluster.issued();
+    until(async || cluster.issued() > so_far + 100).await;
+    assert!(cluster.ready(1).await.contains("\"shared\":\"away\""));
+    assert_eq!(cluster.metric(0, "valet_shared_up").await, 1);
+    // What is left of the day for the one, and of its own half for the other.
+    assert_eq!((issued(1, 60).await, issued(0, 60).await), (20, 40));
+    island.mend(1);
+    cluster.joined().await;
+    assert_eq!((issued(0, 1).await, issued(1, 1).await), (0, 0), "what was used meanwhile counts");
+    let so_far = cluster.issued();
+    until(async || cluster.issued() > so_far + 100).await;
+    let tokens = jobs.ended().await;
+    let mints = cluster.sandbox.count(Operation::Mint);
+    assert!(mints <= 2 * (tokens.len() as u64 + 1), "{mints} for {}", tokens.len());
+    assert_eq!(cluster.replicas[1].log().matches("the shared state is away").count(), 1);
+    assert!(!cluster.replicas[0].log().contains("the shared state is away"));
 }
 
 /// The tokens that jobs got.

@@ -3,13 +3,14 @@
 use redis::cmd;
 use reqwest::Method;
 use serde_json::json;
-use valet_clock::Clock;
+use valet_clock::{Clock, ManualClock};
 use valet_demo::{APP, StackSettings};
 
 use super::replicas;
 use crate::{
     harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered, promptly},
     jose::Signer,
+    redis::Redis,
 };
 
 /// An app that signs, at two replicas.
@@ -99,6 +100,56 @@ async fn a_revoked_relay_token_is_refused_by_every_replica_also_after_an_outage(
     stage.rejoined(2).await;
     promptly(async { while list(&stage, 1, &two).await == 200 {} }).await;
     assert_eq!([list(&stage, 1, &two).await, list(&stage, 1, &one).await], [401, 401]);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_can_have_relay_tokens_refused_that_may_be_revoked() {
+    let (clock, state) = (ManualClock::new(), tempfile::tempdir().unwrap());
+    let (redis, relay) = (Redis::start(&clock), Some(state.path().to_owned()));
+    let settings = StackSettings { app: UNHURRIED.into(), relay, ..StackSettings::default() };
+    let refuse = "[shared.without]\nrevocations = \"refuse\"\n";
+    let brokers = vec![clock.handle("broker"); 2];
+    let mut stage = Stage::of_brokers(settings, brokers, clock, Some(redis), refuse).await;
+    let token = stage.ask_of(0).await.token();
+    assert_eq!(list(&stage, 1, &token).await, 200);
+    stage.redis().kill();
+    stage.joined(0).await;
+    for replica in [0, 1] {
+        assert_eq!(list(&stage, replica, &token).await, 503);
+        assert_eq!(revoke(&stage, replica, &token).await, 503, "not all would know");
+    }
+    stage.redis().restart();
+    stage.rejoined(2).await;
+    assert_eq!(list(&stage, 1, &token).await, 200, "it was not revoked");
+    assert_eq!(revoke(&stage, 0, &token).await, 200);
+    promptly(async { while list(&stage, 1, &token).await == 200 {} }).await;
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_can_have_assertions_accepted_that_another_may_have_seen() {
+    let (settings, signer) = signing_app();
+    let clock = ManualClock::new();
+    let redis = Redis::start(&clock);
+    let accept = "[shared.without]\nassertions = \"continue\"\n";
+    let brokers = vec![clock.handle("broker"); 2];
+    let mut stage = Stage::of_brokers(settings, brokers, clock, Some(redis), accept).await;
+    stage.redis().kill();
+    stage.joined(0).await;
+    let shown = assertion(&stage, &signer, "1");
+    // Once at each, and no more.
+    for status in [200, 401] {
+        for replica in [0, 1] {
+            assert_eq!(show(&stage, replica, &shown).await.status, status);
+        }
+    }
+    stage.redis().restart();
+    stage.rejoined(2).await;
+    stage.pass(5).await;
+    for replica in [0, 1] {
+        assert_eq!(show(&stage, replica, &shown).await.status, 401);
+    }
     stage.stop().await;
 }
 
