@@ -25,7 +25,7 @@ export function ofTask(error, taskId) {
 
 /** An answer that nobody documents. */
 export const malformed = (details) =>
-  new ValetError('Malformed', 'gave an answer that is not the documented one', details);
+  new ValetError('Malformed', 'the answer is not the documented one', details);
 
 /** Words of the other side as they may stand in an error: on one line, and of bounded length. */
 export function printable(text) {

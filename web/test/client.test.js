@@ -131,6 +131,7 @@ test('a submit that is answered with no task may have arrived too', async () => 
     const { client } = setUp({ [SUBMIT]: () => ({ body }) });
     const error = await rejection(client.submit(REQUEST, { idempotencyKey: 'mine' }));
     assert.deepEqual([error.kind, error.idempotencyKey], ['Ambiguous', 'mine'], JSON.stringify(body));
+    assert.match(error.message, /^it may have been submitted \(the answer is not the documented one\); submit it again/);
   }
 });
 
