@@ -173,7 +173,10 @@ export type Kind =
   | 'Unreachable'
   /** No answer can be read: none came, or the page may not see it. A browser does not say which. */
   | 'Lost'
-  /** A submit may or may not have arrived; `idempotencyKey` makes it safe to submit it again. */
+  /**
+   * A submit may or may not have arrived; `idempotencyKey` makes it safe to submit it again. If the `code` is
+   * `SubmitOutcomeUnknown`, that key has the same answer for 24 hours: a new one submits it anew, maybe billed twice.
+   */
   | 'Ambiguous'
   /** The answer is not what is documented, or too large. */
   | 'Malformed'
@@ -200,7 +203,7 @@ export class ValetError extends Error {
   readonly retryAfter?: number;
   /** The task that was waited for. It may go on, and it is paid for. */
   readonly taskId?: string;
-  /** Of a submit that may have arrived: submit it again with this key, and it happens once. */
+  /** Of a submit that may have arrived: submitted again with this key, it happens once at most. */
   readonly idempotencyKey?: string;
 }
 

@@ -11,6 +11,9 @@ import { tokensOf } from './tokens.js';
 
 // Results of one task that are downloaded at a time.
 const DOWNLOADS = 4;
+// What to do about a submit: if its answer is missing, and if the relay itself has none, which it never will.
+const UNHEARD = 'submit it again with the same idempotencyKey';
+const LOST = 'submit it again with a new idempotencyKey, and it may be billed twice';
 
 export class Client {
   #api;
@@ -32,7 +35,7 @@ export class Client {
   async submit(request, { signal, idempotencyKey = newKey() } = {}) {
     const failed = (error) => {
       if (signal?.aborted || isCertain(error)) throw error;
-      const message = `it may have been submitted (${error.message}); submit it again with the same idempotencyKey`;
+      const message = `it may have been submitted (${error.message}); ${error.kind === 'Ambiguous' ? LOST : UNHEARD}`;
       throw new ValetError('Ambiguous', message, { ...error, kind: 'Ambiguous', idempotencyKey });
     };
     if (/[^ -~]/.test(idempotencyKey)) throw wrong('idempotencyKey', 'must be plain ASCII');
@@ -61,14 +64,15 @@ export class Client {
     return { total: body.total, tasks: body.data };
   }
 
-  async wait(id, { signal, deadline, onProgress } = {}) {
+  async wait(id, options = {}) {
     pathOf(id);
-    return this.#wait(id, { signal, deadline, onProgress });
+    return this.#wait(id, options);
   }
 
   async collect(task, urls, { signal } = {}) {
     checkEnded(task);
-    const [files, left] = [[], matched(task, urls)];
+    const left = matched(task, urls);
+    const files = [];
     const work = async () => {
       for (let next; (next = left.shift()); ) files[next.index] = await this.#read(next, signal);
     };
@@ -80,11 +84,11 @@ export class Client {
     return this.#api.download(url, signal);
   }
 
-  async transcribe(request, { signal, deadline, onProgress, idempotencyKey } = {}) {
-    const submitted = await this.submit(request, { signal, idempotencyKey });
-    onProgress?.(submitted);
-    const task = await this.wait(submitted.id, { signal, deadline, onProgress });
-    return this.collect(task, request.urls, { signal });
+  async transcribe(request, options = {}) {
+    const submitted = await this.submit(request, options);
+    options.onProgress?.(submitted);
+    const task = await this.wait(submitted.id, options);
+    return this.collect(task, request.urls, options);
   }
 
   async #read({ index, url, result }, signal) {
@@ -101,5 +105,5 @@ export class Client {
 
 /** Whether an error of a submit leaves no doubt that nothing was submitted. */
 function isCertain({ kind, status }) {
-  return !['Lost', 'Malformed', 'Ambiguous'].includes(kind) && !(kind === 'Unavailable' && status !== 503);
+  return kind === 'Unavailable' ? status === 503 : !['Lost', 'Malformed', 'Ambiguous'].includes(kind);
 }

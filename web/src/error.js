@@ -27,8 +27,9 @@ export function ofTask(error, taskId) {
 export const malformed = (details) =>
   new ValetError('Malformed', 'the answer is not the documented one', details);
 
-/** Words of the other side as they may stand in an error: on one line, and of bounded length. */
-export function printable(text) {
-  const line = `${text}`.replace(/\p{Cc}+/gu, ' ');
+/** Words of the other side, if they are some, as they may stand in an error: without `secret`, on one line, bounded. */
+export function printable(text, secret) {
+  if (!text || typeof text !== 'string') return undefined;
+  const line = (secret ? text.replaceAll(secret, '[token]') : text).replace(/\p{Cc}+/gu, ' ');
   return line.length > LONGEST_TEXT ? `${line.slice(0, LONGEST_TEXT)}…` : line;
 }

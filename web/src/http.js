@@ -9,7 +9,7 @@ const MAX_BODY = 4 << 20;
 // Documented with 429, and waiting does not help (*Error messages*).
 const USED_UP = /AllocationQuota|Purchased|Overdue/;
 
-/** Sends a request and reads the whole answer; `body` is sent as JSON. Whatever was answered is no error. */
+/** Sends a request and reads the whole answer; `body` is JSON text. Whatever was answered is no error. */
 export const sender = (clock) => async (url, { method, headers, body, limit = LIMIT, most = MAX_BODY, signal }) => {
   // Of all failures, the only one in which surely nothing was sent.
   if (globalThis.navigator?.onLine === false) throw new ValetError('Unreachable', 'this device is offline');
@@ -20,7 +20,7 @@ export const sender = (clock) => async (url, { method, headers, body, limit = LI
     const sent = fetch(url, {
       method,
       headers: body ? { 'Content-Type': 'application/json', ...headers } : headers,
-      body: body && JSON.stringify(body),
+      body,
       signal: stop.signal,
       credentials: 'omit',
       cache: 'no-store',
@@ -72,16 +72,17 @@ async function answerOf(response, most) {
 /** What a refusal means, in the words of the relay and DashScope (*Error messages*) or of a problem document. */
 export function refusal({ status, body, requestId, retryAfter }, secret) {
   // One who repeats a token does not get it into our errors.
-  const said = (text) => text && printable(secret ? `${text}`.replaceAll(secret, '[token]') : text);
-  const { code, message = body?.detail, request_id: id = requestId } = body ?? {};
+  const said = (text) => printable(text, secret);
+  const { message = body?.detail, request_id: id = requestId } = body ?? {};
+  const code = said(body?.code);
   const kind =
     status === 401 ? 'Credentials'
     : code === 'SubmitOutcomeUnknown' ? 'Ambiguous'
     : status === 429 && !USED_UP.test(code) ? 'Throttled'
     : status === 408 || status >= 500 ? 'Unavailable'
     : 'Refused';
-  const details = { status, code: said(code), requestId: said(id), retryAfter };
-  return new ValetError(kind, said(message) || `status ${status}, no reason given`, details);
+  const details = { status, code, requestId: said(id), retryAfter };
+  return new ValetError(kind, said(message) ?? `status ${status}, no reason given`, details);
 }
 
 /** A URL that secrets may be sent to, without a slash at the end: encrypted, or on this machine. */

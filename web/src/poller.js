@@ -74,7 +74,7 @@ export function poller(api, tokens, clock) {
     const options = { headers: { Prefer: `wait=${hold}` }, limit: LIMIT + hold * SECOND, signal };
     const answer =
       ids.length > 1
-        ? await api.call('POST', 'tasks/wait', { ...options, body: { task_ids: ids } })
+        ? await api.call('POST', 'tasks/wait', { ...options, body: JSON.stringify({ task_ids: ids }) })
         : await api.call('GET', pathOf(ids[0]), options);
     const { body, retryAfter, isHeld } = answer;
     const tasks = [body.tasks ?? body].flat().map((body) => taskOf({ ...answer, body }));

@@ -4,6 +4,7 @@ import { ValetError, malformed, ofTask, printable } from './error.js';
 import { encoded, wrong } from './request.js';
 
 const FINAL = ['SUCCEEDED', 'FAILED', 'CANCELED', 'UNKNOWN'];
+const NO_REASON = 'no reason given';
 const NO_SPEECH = ['SUCCESS_WITH_NO_VALID_FRAGMENT', 'ASR_RESPONSE_HAVE_NO_WORDS'];
 
 export function taskOf({ body, requestId }) {
@@ -29,12 +30,11 @@ export function pathOf(id) {
 /** A task with results has ended well enough: what failed, fails file by file. */
 export function checkEnded({ id, status, results, requestId, document }) {
   if (status === 'SUCCEEDED' || (status === 'FAILED' && results.length)) return;
-  const { code, message = 'no reason given' } = document.output;
+  const { code, message } = document.output;
   const [kind, what] =
     status === 'UNKNOWN' ? ['UnknownTask', 'it expired, or never was']
-    : status === 'FAILED' ? ['TaskFailed', printable(message)]
-    : ['TaskFailed', `it is ${status}`];
-  throw ofTask(new ValetError(kind, what, { code, requestId }), id);
+    : ['TaskFailed', status === 'FAILED' ? (printable(message) ?? NO_REASON) : `it is ${status}`];
+  throw ofTask(new ValetError(kind, what, { code: printable(code), requestId }), id);
 }
 
 /** Each URL with its result. The service promises no order; the same URL may be there twice. */
@@ -49,8 +49,8 @@ export function matched({ results }, urls) {
 /** What is known of a file without its transcript: where that lies, that it is empty, or why there is none. */
 export function outcomeOf(url, result) {
   if (!result) return { failure: { message: 'the task ended without a result for this file' } };
-  const { subtask_status: status, transcription_url: download, code, message = '' } = result;
+  const { subtask_status: status, transcription_url: download, code, message } = result;
   if (status === 'SUCCEEDED' && download) return { download };
   if (NO_SPEECH.includes(code)) return { transcript: { file_url: url, properties: {}, transcripts: [] } };
-  return { failure: { code: printable(code ?? status), message: printable(message) } };
+  return { failure: { code: printable(code || status), message: printable(message) ?? NO_REASON } };
 }

@@ -21,7 +21,8 @@ export function tokensOf(source, broker, send, clock) {
   /** A token that lives for another `life`, or for as long as is to be had: `{ token, baseUrl, dies }`. */
   async function living(life, signal) {
     signal?.throwIfAborted();
-    const [now, kept] = [clock.now(), held];
+    const now = clock.now();
+    const kept = held;
     if (!kept || now + FLOOR >= kept.dies) return raced(renew(), signal);
     // One that may do is better than none.
     if (now + life >= kept.dies) return raced(renew().catch(() => kept), signal);
@@ -54,9 +55,8 @@ export function tokensOf(source, broker, send, clock) {
       if (!TOKEN.test(token ?? '') || !(life >= 0)) throw malformed();
       if (life <= FLOOR) throw new ValetError('Credentials', 'the sign-in has ended');
       // The last third of a life is time enough for several tries.
-      const times = { dies: asked + life, renews: asked + (life * 2) / 3 };
-      held = { token, baseUrl: confidential('base_url', baseUrl), ...times };
-      return held;
+      const renews = asked + (life * 2) / 3;
+      return (held = { token, baseUrl: confidential('base_url', baseUrl), dies: asked + life, renews });
     } catch (error) {
       if (held) held.renews = clock.now() + RETRY;
       throw error;

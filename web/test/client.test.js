@@ -112,18 +112,29 @@ test('a submit is sent again after a refusal that passes, always by the same key
 });
 
 test('a submit that may have arrived is not sent again, and can be, by its key', async () => {
-  const doubtful = [new TypeError('Failed to fetch'), refused(500, 'InternalError'), refused(409, 'SubmitOutcomeUnknown'), { body: 'no JSON' }];
+  const doubtful = [new TypeError('Failed to fetch'), refused(500, 'InternalError'), { body: 'no JSON' }];
   for (const answer of doubtful) {
     const { relay, clock, client } = setUp({ [SUBMIT]: () => answer });
     const refusing = rejection(client.submit(REQUEST));
     await clock.advance(120_000);
     const error = await refusing;
     assert.deepEqual([error.kind, error.isRetryable, relay.of(SUBMIT).length], ['Ambiguous', false, 1], error.message);
+    assert.match(error.message, /; submit it again with the same idempotencyKey$/);
     relay.routes[SUBMIT] = () => ({ body: task('t-1', 'PENDING') });
     await client.submit(REQUEST, { idempotencyKey: error.idempotencyKey });
     const [first, second] = relay.of(SUBMIT).map(({ headers }) => headers.get('idempotency-key'));
     assert.equal(first, second);
   }
+});
+
+test('a submit that the relay lost sight of is not said to be safe to send again', async () => {
+  const { relay, client } = setUp({ [SUBMIT]: () => refused(409, 'SubmitOutcomeUnknown') });
+  const error = await rejection(client.submit(REQUEST, { idempotencyKey: 'mine' }));
+  assert.deepEqual([error.kind, error.code, error.idempotencyKey], ['Ambiguous', 'SubmitOutcomeUnknown', 'mine']);
+  assert.match(error.message, /^it may have been submitted \(SubmitOutcomeUnknown\.\); submit it again with a new idempotencyKey, and it may be billed twice$/);
+  // Asked again by the same key it is not billed, and not known either.
+  const again = await rejection(client.submit(REQUEST, { idempotencyKey: error.idempotencyKey }));
+  assert.deepEqual([again.message, relay.of(SUBMIT).length], [error.message, 2]);
 });
 
 test('a submit that is answered with no task may have arrived too', async () => {
@@ -268,6 +279,17 @@ test('a key that cannot be sent leaves no doubt about a submit', async () => {
   await client.submit(REQUEST, { idempotencyKey: 'meeting 12' });
 });
 
+test('what JSON cannot say is told before anything is sent', async () => {
+  const { relay, clock, client } = setUp({});
+  const round = {};
+  round.self = round;
+  for (const part of [{ parameters: { seed: 1n } }, { parameters: { round } }, { wordFilter: { seed: 1n } }, { channels: [0n] }]) {
+    const error = await rejection(client.submit({ ...REQUEST, ...part }));
+    assert.deepEqual([error.kind, error.message], ['InvalidRequest', 'request: must be JSON']);
+  }
+  assert.deepEqual([relay.calls, clock.due()], [[], []], 'no timer is left behind');
+});
+
 test('URLs are sent as the service wants them', async () => {
   const { relay, client } = setUp({ [SUBMIT]: () => ({ body: task('t-1', 'PENDING') }) });
   const signed = 'https://files.example.com/a%20b.wav?sig=%2b';
@@ -328,6 +350,27 @@ test('a task that ended without results is an error that names it', async () => 
     relay.routes['GET /api/v1/tasks/*'] = () => ({ body: task('t-1', status, { code: 'X', message: 'why' }) });
     const error = await rejection(client.collect(await client.fetch('t-1'), []));
     assert.deepEqual([error.kind, error.taskId], [kind, 't-1'], status);
+  }
+});
+
+test('what the service does not say of a failure is said to be missing, and is not made up', async () => {
+  const url = REQUEST.urls[0];
+  const fails = [{}, { message: '' }, { code: null, message: null }, { code: '', message: 7 }, { code: { toString: 1 }, message: { toString: 1 } }];
+  for (const more of fails) {
+    const { relay, client } = setUp({
+      'GET /api/v1/tasks/*': () => ({ body: task('t-1', 'SUCCEEDED', { results: [{ file_url: url, ...more }] }) }),
+      'POST /api/v1/tasks/*/cancel': () => ({ status: 400, body: more }),
+    });
+    const { files } = await client.collect(await client.fetch('t-1'), [url]);
+    assert.deepEqual(files[0].failure, { code: undefined, message: 'no reason given' });
+    relay.routes['GET /api/v1/tasks/*'] = () => ({ body: task('t-1', 'FAILED', more) });
+    for (const [call, message] of [
+      [client.collect(await client.fetch('t-1'), []), 'task t-1: no reason given'],
+      [client.cancel('t-1'), 'status 400, no reason given'],
+    ]) {
+      const error = await rejection(call);
+      assert.deepEqual([error.code, error.message], [undefined, message], JSON.stringify(more));
+    }
   }
 });
 

@@ -66,6 +66,33 @@ test('what a transcript does not say, or says with null, is not made up', () => 
   assert.equal(JSON.parse(json({ transcripts: channels })).transcripts[3], null, 'the document itself is as it was');
 });
 
+test('what is of another type than the documented one says nothing, and spoils nothing else', () => {
+  const types = [7, 'text', true, null, [], [7], [[null]], {}, { text: 7 }, { toString: 1, valueOf: 1 }, { __proto__: null, length: 'x' }];
+  const word = { text: 'Yes', punctuation: '.', begin_time: 0, end_time: 900 };
+  const sentence = { ...word, speaker_id: 0, words: [word] };
+  const channel = { channel_id: 0, text: 'Yes.', sentences: [sentence] };
+  const whole = { properties: { original_duration_in_milliseconds: 5000 }, transcripts: [channel] };
+  // Each field in turn, each part of a list, and the document itself.
+  const places = (node) =>
+    node instanceof Object ? [[], ...Object.keys(node).flatMap((key) => places(node[key]).map((rest) => [key, ...rest]))] : [[]];
+  const put = (node, [key, ...rest], value) => {
+    if (key === undefined) return value;
+    return Object.assign(Array.isArray(node) ? [...node] : { ...node }, { [key]: put(node[key], rest, value) });
+  };
+  for (const place of places(whole)) {
+    for (const value of types) {
+      const transcript = put(whole, place, value);
+      for (const write of [txt, srt, vtt]) {
+        const text = write(transcript);
+        assert(!/undefined|null|object|function/.test(text), text);
+      }
+    }
+  }
+  assert.equal(txt(put(whole, ['transcripts', '0', 'sentences', '0', 'words', '0', 'punctuation'], 7)), 'Speaker 1: Yes\n');
+  assert.equal(txt(put(whole, ['transcripts', '0', 'sentences', '0', 'words'], 7)), 'Speaker 1: Yes\n');
+  assert.equal(txt(put(whole, ['transcripts', '0', 'sentences'], 7)), 'Yes.\n');
+});
+
 test('a voice is a number, whatever stands there', () => {
   for (const speaker of ['0', '1>\n\n00:00:00.000 --> 09:00:00.000\n', {}, [], true]) {
     const transcript = { transcripts: [{ sentences: [{ text: 'Yes', speaker_id: speaker, begin_time: 0, end_time: 900 }] }] };

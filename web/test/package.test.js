@@ -29,9 +29,15 @@ test('what is shipped does what its sources do', async () => {
   for (const { transcript, srt } of samples) assert.equal(shipped.srt(transcript), srt);
 });
 
-test('the package holds the module, its types and its page, and nothing else', () => {
+test('the package holds the module, its types, its page and its licences, and nothing else', () => {
+  run('npm', 'run', '--silent', 'build');
   const [{ files }] = JSON.parse(run('npm', 'pack', '--dry-run', '--json', '--ignore-scripts'));
-  assert.deepEqual(files.map(({ path }) => path).sort(), ['README.md', 'dist/valet.js', 'package.json', 'valet.d.ts']);
+  const paths = files.map(({ path }) => path).sort();
+  const licences = ['LICENSE-APACHE', 'LICENSE-MIT'];
+  assert.deepEqual(paths, [...licences, 'README.md', 'dist/valet.js', 'package.json', 'valet.d.ts']);
+  for (const name of licences) assert.equal(read(name), read(`../${name}`));
+  // What its page points to is elsewhere on the web, or in the package.
+  for (const [, link] of read('README.md').matchAll(/\]\(([^)]*)\)/g)) assert(/^https:/.test(link) || paths.includes(link), link);
 });
 
 test('the types fit what a page would write, and name every export', async () => {

@@ -14,18 +14,16 @@ export function cues(transcript, options) {
 }
 
 /** Cues where the name of a voice takes room on a line, or none. */
-function laidOut(transcript, { speakers = true, lineLength } = {}, showsNames) {
-  const { channels, length, shown } = read(transcript, speakers);
-  const turns = channels.map((channel) => turnsOf(channel, length, shown));
-  const interrupts = channels.length > 1;
-  const rules = { lineLength: lineLength ?? usualLength(turns), length, interrupts, showsNames };
-  return turns.flatMap((turns) => cuesOf(turns, rules)).sort((a, b) => a.begin - b.begin);
+function laidOut(transcript, options, showsNames) {
+  const { channels, length } = read(transcript, options);
+  const lineLength = options?.lineLength ?? usualLength(channels.flat());
+  const rules = { lineLength, length, interrupts: channels.length > 1, showsNames };
+  return channels.flatMap((turns) => cuesOf(turns, rules)).sort((a, b) => a.begin - b.begin);
 }
 
 /** As plain text: where voices are told apart, each line is what one says until another does. */
-export function txt(transcript, { speakers = true } = {}) {
-  const { channels, length, shown } = read(transcript, speakers);
-  const said = channels.flatMap((channel) => turnsOf(channel, length, shown).flatMap(sentencesOf));
+export function txt(transcript, options) {
+  const said = read(transcript, options).channels.flat().flatMap(sentencesOf);
   const lines = [];
   for (const { voice, text } of said.sort((a, b) => a.begin - b.begin)) {
     const line = lines.at(-1);
@@ -62,10 +60,11 @@ export function json(transcript) {
   return `${JSON.stringify(transcript)}\n`;
 }
 
-function read(transcript, speakers) {
-  const { transcripts: channels = [], properties = {} } = sound(transcript);
-  const length = properties.original_duration_in_milliseconds ?? 0;
-  return { channels, length, shown: { speakers, channels: channels.length > 1 } };
+/** How long the recording is (0: unknown), and the turns of each channel. */
+function read(transcript, { speakers = true } = {}) {
+  const { transcripts = [], properties: { original_duration_in_milliseconds: length = 0 } = {} } = sound(transcript);
+  const shown = { speakers, channels: transcripts.length > 1 };
+  return { length, channels: transcripts.map((channel) => turnsOf(channel, length, shown)) };
 }
 
 const labelOf = (voice) => voice && `${voice}: `;
@@ -85,7 +84,7 @@ function sentencesOf({ voice, text, words }) {
 /** 32 columns, which are 16 Chinese characters, if most of the text is full-width, and 42 otherwise. */
 function usualLength(turns) {
   let balance = 0;
-  for (const { text } of turns.flat()) {
+  for (const { text } of turns) {
     for (const char of text) if (!isSilent(char)) balance += isWide(char) ? 1 : -1;
   }
   return balance > 0 ? FULL_WIDTH : LATIN;

@@ -26,7 +26,7 @@ export function append(line, text) {
 /** Ends a sentence before `next`: with a space, unless one of them is of a script without spaces. */
 export function part(line, next) {
   const [before, after] = [Array.from(line).at(-1), Array.from(next)[0]];
-  const open = (char) => char !== undefined && !isSilent(char) && !isWide(char);
+  const open = (char) => char && !isSilent(char) && !isWide(char);
   return open(before) && open(after) ? `${line} ` : line;
 }
 

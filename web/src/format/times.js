@@ -6,11 +6,12 @@ const LATEST = 23 * 3600 * 1000;
 const COLUMN = 67;
 
 /**
- * The times of all words, in order and apart from each other, in a recording that lasts `length`. A word's time is
- * believed if it is within its sentence and after the words before; what is not is spread over what is left.
+ * The times of all words, in order and apart from each other, in a recording that lasts `length` (0: unknown). A
+ * word's time is believed if it is within its sentence and after the words before; what is not is spread over what is
+ * left.
  */
 export function settle(sentences, length) {
-  const limit = Math.min(length ?? LATEST, LATEST);
+  const limit = Math.min(length || LATEST, LATEST);
   const words = [];
   let clock = 0;
   for (const { begin, end, spoken } of sentences) {
@@ -29,7 +30,7 @@ export function settle(sentences, length) {
     }
     words.push(...sentence);
   }
-  spread(words, 0, length === undefined ? Math.min(limit, clock + unheard(words)) : limit);
+  spread(words, 0, length ? limit : Math.min(limit, clock + unheard(words)));
   return words.map(({ time }) => time);
 }
 

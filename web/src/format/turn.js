@@ -3,10 +3,15 @@
 import { append, columns, isSilent, part } from './text.js';
 import { settle } from './times.js';
 
-/** A transcript without what is null: that says nothing. */
+/** A transcript without what is null or of another type than the documented one: that says nothing. */
 export function sound(transcript) {
-  const said = (_, value) => (Array.isArray(value) ? value.flat() : (value ?? undefined));
-  return JSON.parse(JSON.stringify(transcript), said);
+  const said = (key, value) => {
+    // Texts; times, ids and lengths; and all that holds others.
+    const type = /^(text|punctuation)$/.test(key) ? 'string' : /_/.test(key) ? 'number' : 'object';
+    if (value === null || typeof value !== type) return undefined;
+    return /^(transcripts|sentences|words)$/.test(key) ? [value].flat() : value;
+  };
+  return JSON.parse(JSON.stringify(transcript), said) ?? {};
 }
 
 /** What each voice of a channel says until another one does: `{ voice, text, words: [{ start, end, time, ends }] }`. */
@@ -16,22 +21,22 @@ export function turnsOf(channel, length, shown) {
   for (const sentence of sentencesOf(channel)) {
     const words = wordsOf(sentence);
     if (!words.length) continue;
-    const spoken = words.map(({ text, begin, end }) => ({ begin, end, columns: columns(text) }));
+    const spoken = words.map((word) => ({ ...word, columns: columns(word.text) }));
     claims.push({ begin: sentence.begin_time ?? 0, end: sentence.end_time ?? 0, spoken });
     const voice = voiceOf(channel, sentence, shown);
     let turn = turns.at(-1);
     if (turn?.voice !== voice) turns.push((turn = { voice, text: '', words: [] }));
     say(turn, words);
   }
-  const times = settle(claims, length || undefined).values();
-  for (const word of turns.flatMap((turn) => turn.words)) word.time = times.next().value;
+  const times = settle(claims, length);
+  turns.flatMap(({ words }) => words).forEach((word, place) => (word.time = times[place]));
   return turns;
 }
 
 /** Whose words they are, as far as more than one is possible: counted from 1, where the service counts from 0. */
 export function voiceOf({ channel_id: channel = 0 }, { speaker_id: speaker }, { speakers, channels }) {
-  const named = channels ? [`Channel ${+channel + 1}`] : [];
-  if (speakers && speaker !== undefined) named.push(`${channels ? 's' : 'S'}peaker ${+speaker + 1}`);
+  const named = channels ? [`Channel ${channel + 1}`] : [];
+  if (speakers && speaker !== undefined) named.push(`${channels ? 's' : 'S'}peaker ${speaker + 1}`);
   return named.join(', ');
 }
 
