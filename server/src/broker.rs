@@ -14,6 +14,7 @@ use crate::{
     config::{Config, Source},
     http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
+    keyring::{self, Agreement, Keyring},
     ledger::{self, Ledger},
     lifecycle::{Drained, Shutdown},
     relay::{self, Relay},
@@ -59,6 +60,13 @@ pub enum Failed {
     /// The relay's keys cannot be made.
     #[error("relay.state: the keys cannot be written: {0}; the folder must be the broker's own")]
     Keys(io::Error),
+    /// The relay's keys are not those of the other replicas.
+    #[error(
+        "relay.state: the keys in {0} are not those of the replicas that share the Redis: they would not know one \
+         another's tokens and handles; copy keys.json from the state folder of a replica that runs, and keep it the \
+         same for all"
+    )]
+    OtherKeys(String),
     /// The relay's ledger cannot be read or written.
     #[error("relay.state: the ledger of tasks cannot be opened: {0}; the folder must be the broker's own")]
     Ledger(io::Error),
@@ -112,6 +120,12 @@ impl Broker {
             }
             None => None,
         };
+        if let Some((relay, shared)) = config.relay.as_ref().zip(shared.as_ref())
+            && let Some(keys) = &relay.keys
+            && !agree(keys, shared, clock.unix()).await
+        {
+            return Err(Failed::OtherKeys(relay.state.join(keyring::FILE).display().to_string()));
+        }
         let site = Site::new(&config, &clock, &token_metrics, shared.as_ref(), None)?;
         let audit_metrics = audit::Metrics::register(&mut registry);
         let (trail, writer) =
@@ -136,7 +150,8 @@ impl Broker {
             None => None,
         };
         let (ledger, known) = ledger.unzip();
-        let relay = Relay::new(issue.clone(), relay::Metrics::register(&mut registry), ledger)?;
+        let relay =
+            Relay::new(issue.clone(), relay::Metrics::register(&mut registry), ledger, shared.clone())?;
         relay.restore(known.unwrap_or_default());
         let doors = Doors {
             relay: Arc::new(relay),
@@ -207,6 +222,10 @@ impl Broker {
         upkeep.spawn(relay.clone().follow());
         if let Some(shared) = self.shared {
             upkeep.spawn(follow(issue.clone(), shared.listen()));
+            if self.config.relay.is_some() {
+                upkeep.spawn(relay.clone().hear(shared.listen()));
+                upkeep.spawn(relay.clone().tell());
+            }
             upkeep.spawn(async move { shared.run().await });
         }
         if let Some((source, asked)) = self.reload {
@@ -233,6 +252,7 @@ impl Broker {
             tracing::error!("submits are cut off: what becomes of them at the upstream nobody will know");
         }
         drop(upkeep);
+        relay.leave().await;
         if self.clock.timeout(AUDIT_TIME, relay.flush()).await.is_err() {
             tracing::error!("the ledger of tasks could not be written to its end");
         }
@@ -246,6 +266,22 @@ impl Broker {
         ended?;
         Ok(drained)
     }
+}
+
+/// Whether all replicas accept what each of them gives out, as far as can be told. One that does not agree leaves no
+/// trace: those that do are not to be stopped by it.
+async fn agree(keys: &Keyring, shared: &Shared, now: Duration) -> bool {
+    let differs =
+        |others: &Vec<String>| others.iter().any(|other| keys.agreement(other, now) == Agreement::None);
+    if shared.other_keys().await.is_ok_and(|others| differs(&others)) {
+        return false;
+    }
+    // Another may have begun at the same time.
+    let is_odd = shared.tell_keys(Some(&keys.told())).await.is_ok_and(|others| differs(&others));
+    if is_odd {
+        let _: Result<_, Away> = shared.tell_keys(None).await;
+    }
+    !is_odd
 }
 
 /// Tries quarantined keys again, once a while, for as long as it is polled.
@@ -272,7 +308,8 @@ async fn follow(issue: Arc<Issue>, mut said: broadcast::Receiver<Said>) {
                 let _: Result<(), Away> = site.catch_up(unix).await;
                 let _: Result<(), Away> = issue.subjects.tell(unix).await;
             }
-            Ok(Said::Minted(_) | Said::Fell) => {}
+            // The rest is for others to hear.
+            Ok(_) => {}
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
         next = said.recv().await;

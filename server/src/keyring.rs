@@ -35,6 +35,17 @@ pub struct Keyring {
     public: KeySet,
 }
 
+/// How the keys of two processes stand to each other.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Agreement {
+    /// Each accepts what the other gives out.
+    Full,
+    /// The same, but one will soon use a key that the other has not.
+    ForNow,
+    /// One gives out what the other does not accept.
+    None,
+}
+
 /// A generation of keys: one that signs, one that seals, made of one seed.
 struct Key {
     id: String,
@@ -160,6 +171,33 @@ impl Keyring {
     /// The names of the generations, oldest first, and since when each is used, in Unix time.
     pub fn generations(&self) -> impl Iterator<Item = (&str, Duration)> {
         self.keys.iter().map(|key| (key.id.as_str(), key.from))
+    }
+
+    /// The names of the generations and since when each is used, to be told to other processes.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let told: Vec<_> = self.generations().map(|(id, from)| format!("{id}@{}", from.as_secs())).collect();
+        told.join(" ")
+    }
+
+    /// How these keys stand to those that another process told of.
+    #[must_use]
+    pub fn agreement(&self, told: &str, now: Duration) -> Agreement {
+        let parse = |key: &str| {
+            let (id, from) = key.split_once('@')?;
+            Some((id.to_owned(), Duration::from_secs(from.parse().ok()?)))
+        };
+        let theirs: Vec<_> = told.split(' ').filter_map(parse).collect();
+        let used = theirs.iter().rev().find(|(_, from)| *from <= now).or(theirs.first());
+        let mine = |id: &str| self.keys.iter().any(|key| key.id == id);
+        let is_known = |id: &str| theirs.iter().any(|(known, _)| known == id);
+        if !used.is_some_and(|(id, _)| mine(id)) || !is_known(&self.used(now).id) {
+            return Agreement::None;
+        }
+        let is_one_to_come = |from: Duration| from > now;
+        let theirs_to_come = theirs.iter().filter(|(_, from)| is_one_to_come(*from)).all(|(id, _)| mine(id));
+        let to_come = self.keys.iter().filter(|key| is_one_to_come(key.from)).all(|key| is_known(&key.id));
+        if theirs_to_come && to_come { Agreement::Full } else { Agreement::ForNow }
     }
 
     /// Reads the file of keys in a folder.
@@ -294,6 +332,26 @@ mod tests {
         let third = second.rotated(at(74));
         assert_eq!(ids(&third)[0], new);
         assert_eq!(third.generations().count(), 2);
+    }
+
+    #[test]
+    fn processes_agree_if_each_accepts_what_the_other_gives_out() {
+        let first = Keyring::generate(at(0));
+        let second = first.rotated(at(1));
+        let how = |one: &Keyring, other: &Keyring, now| {
+            let (there, back) = (one.agreement(&other.told(), now), other.agreement(&one.told(), now));
+            assert_eq!(there, back, "it is mutual");
+            there
+        };
+        assert_eq!(how(&first, &first, at(0)), Agreement::Full);
+        assert_eq!(how(&first, &second, at(1)), Agreement::ForNow, "before the new key is used");
+        assert_eq!(how(&first, &second, at(1) + NOTICE), Agreement::None);
+        assert_eq!(how(&second, &second, at(1) + NOTICE), Agreement::Full);
+        assert_eq!(how(&first, &Keyring::generate(at(0)), at(0)), Agreement::None);
+        assert_eq!(first.agreement("", at(0)), Agreement::None);
+        // What is over need not be everyone's.
+        let third = second.rotated(at(80));
+        assert_eq!(how(&third, &second, at(80)), Agreement::ForNow);
     }
 
     #[test]

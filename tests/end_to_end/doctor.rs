@@ -24,7 +24,12 @@ use valet_server::{
     doctor::{self, Mark, Progress},
 };
 
-use crate::harness::{SECOND, Stage, promptly};
+use crate::{
+    harness::{SECOND, Stage, promptly},
+    redis::Redis,
+    relayed::Relayed,
+    replicas::documented_user,
+};
 
 /// A sandbox that knows two keys of one account and one of another, and what a doctor says of it.
 struct Practice {
@@ -172,6 +177,86 @@ async fn keys_that_mint_nothing() {
     });
     said.push_str(&of_keys(&found));
     insta::assert_snapshot!(said);
+}
+
+/// What is said of the Redis and of the relay's keys.
+fn of_shared(said: &str) -> String {
+    let is_about = |line: &&str| {
+        line.contains(" shared: ") || line.contains(" relay.state: ") && !line.contains("only its owner")
+    };
+    let mut lines = said.lines().peekable();
+    let mut told = String::new();
+    while let Some(line) = lines.next() {
+        if is_about(&line) {
+            writeln!(told, "{line}").unwrap();
+            if let Some(advice) = lines.next_if(|line| line.contains('→')) {
+                writeln!(told, "{advice}").unwrap();
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn the_redis_that_replicas_share() {
+    let practice = Practice::new().await;
+    let upstreams = practice.upstream("u", &[ONE]);
+    let mut redis = Redis::start(&practice.clock);
+    let settings = redis.settings();
+    let port = redis.plain_url().rsplit_once(':').unwrap().1.to_owned();
+    let examine = async |more: &str| {
+        let said = practice.examine(&format!("{settings}{more}"), &upstreams).await;
+        of_shared(&said).replace(&port, "[port]")
+    };
+    let run = |redis: &Redis, words: &[&str]| redis.run(::redis::cmd(words[0]).arg(&words[1..]));
+    let as_it_is = examine("").await;
+    assert!(as_it_is.contains("ok       shared: redis://127.0.0.1:[port] answers"), "{as_it_is}");
+    assert!(as_it_is.contains("ok       shared: its user may do all that a replica does"), "{as_it_is}");
+    assert!(as_it_is.contains("ok       shared: it forgets nothing when its memory is full"), "{as_it_is}");
+    assert!(!as_it_is.contains("warning") && !as_it_is.contains("problem"), "{as_it_is}");
+    run(&redis, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let evicting = examine("").await;
+    assert!(evicting.contains("→ set maxmemory-policy noeviction"), "{evicting}");
+    run(&redis, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    // The user of the documentation may do all; one that lacks a right is told which.
+    let user = documented_user(&mut redis, practice.folder.path());
+    let documented = examine(&user).await;
+    assert_eq!(documented, as_it_is);
+    assert_eq!(redis.count("*examined*"), 0, "it leaves nothing behind");
+    run(&redis, &["ACL", "SETUSER", "valet", "-zadd", "-info"]);
+    let lacking = examine(&user).await;
+    assert!(lacking.contains("problem  shared: it refuses what a replica has to do: ZADD"), "{lacking}");
+    assert!(lacking.contains("give its user +info"), "{lacking}");
+    let nobody = examine("").await;
+    assert!(nobody.contains("does not let its user in"), "{nobody}");
+    redis.kill();
+    let dead = examine(&user).await;
+    assert!(dead.contains("is not reached"), "{dead}");
+}
+
+#[tokio::test]
+async fn the_keys_of_replicas_that_run() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let settings = relayed.stage.redis.as_ref().unwrap().settings();
+    let practice = Practice::new().await;
+    let upstreams = practice.upstream("u", &[ONE]);
+    let examine = async |state: &Path| {
+        let top = format!("public_url = \"https://localhost\"\n{settings}[relay]\nstate = {state:?}\n");
+        of_shared(&practice.examine(&top, &upstreams).await)
+    };
+    let same = examine(relayed.state.path()).await;
+    assert!(same.contains("ok       relay.state: its keys are those of the replicas that run"), "{same}");
+    let other = TempDir::new().unwrap();
+    let none = examine(other.path()).await;
+    assert!(none.contains("warning  relay.state: there are no keys yet"), "{none}");
+    valet_server::keyring::Keyring::generate(SECOND).write(other.path()).unwrap();
+    let different = examine(other.path()).await;
+    assert!(
+        different.contains("problem  relay.state: its keys are not those of a replica that runs"),
+        "{different}"
+    );
+    assert!(different.contains("→ copy keys.json"), "{different}");
+    relayed.stage.stop().await;
 }
 
 /// The lines about keys.

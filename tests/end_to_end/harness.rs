@@ -105,6 +105,8 @@ impl Stage {
     ) -> Self {
         note_panics();
         let (replicas, follows) = (brokers.len(), settings.follow);
+        let has_relay = settings.relay.is_some() || settings.playground.is_some();
+        let has_relay = has_relay || settings.config.contains("[relay]");
         let config = match &redis {
             Some(redis) => format!("{}\n{}{more}", settings.config, redis.settings()),
             None => settings.config,
@@ -113,7 +115,8 @@ impl Stage {
         let clocks = Clocks { broker: brokers.remove(0), ..Clocks::from(&clock) };
         let stack = Stack::start(StackSettings { clocks, further, config, ..settings }).await.unwrap();
         // The wait of the probes has begun: it is a minute from here. Each broker knows of all the others.
-        let upkeep = 1 + usize::from(follows) + usize::from(redis.is_some());
+        let shares = usize::from(redis.is_some()) * (1 + usize::from(has_relay));
+        let upkeep = 1 + usize::from(follows) + shares;
         promptly(clock.asleep("broker", upkeep * replicas)).await;
         // A connection for each request: none is lost to the idle deadline when the clock leaps.
         let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();

@@ -35,6 +35,22 @@ impl Relayed {
         Self { stage: Stage::with(settings).await, recordings, state }
     }
 
+    /// At so many brokers, which share their state.
+    pub(crate) async fn of_replicas(count: usize, more: &str) -> Self {
+        Self::of_replicas_with(count, more, "").await
+    }
+
+    /// The same, with more settings of how they share it.
+    pub(crate) async fn of_replicas_with(count: usize, more: &str, shared: &str) -> Self {
+        let state = TempDir::new().unwrap();
+        let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}");
+        let relay = Some(state.path().to_owned());
+        let settings = StackSettings { app, relay, upstream: SHARED.into(), ..StackSettings::default() };
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
+        let recordings = Recordings::serve(&folder).await.unwrap();
+        Self { stage: crate::replicas::replicas_with(count, settings, shared).await, recordings, state }
+    }
+
     /// A relay token, for a subject if one is named.
     pub(crate) async fn token(&self, subject: Option<&str>) -> String {
         self.stage.ask_for(&json!({ "subject": subject })).await.token()

@@ -8,7 +8,7 @@ use std::{
 
 use super::daily::{DAY, until_next};
 
-/// The seconds of a day.
+/// The seconds of a day, as this process has set them aside and used them.
 #[derive(Debug, Default)]
 pub(super) struct Audio(Mutex<Today>);
 
@@ -31,6 +31,11 @@ impl Audio {
         }
         today.seconds = sum;
         Ok(())
+    }
+
+    /// Counts seconds that were set aside where all replicas count them.
+    pub(super) fn know(&self, unix: Duration, seconds: u64) {
+        self.settle(unix, 0, seconds);
     }
 
     /// Has `used` seconds in place of those that were `reserved` at the time of a submit.

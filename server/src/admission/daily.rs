@@ -43,6 +43,11 @@ impl Daily {
     }
 }
 
+/// The number of a time's day.
+pub(super) fn day(unix: Duration) -> u64 {
+    unix.as_secs() / DAY
+}
+
 /// How long it is until the next day.
 pub(super) fn until_next(unix: Duration) -> Duration {
     Duration::from_secs((unix.as_secs() / DAY + 1) * DAY).saturating_sub(unix)

@@ -7,10 +7,10 @@ use std::{
 
 use valet_pacing::{Quota, RateBudget};
 
-use super::{Now, Stopped, daily::Daily};
+use super::{Now, Stopped, audio::Audio, daily::Daily};
 use crate::{
     config::WhenAway,
-    shared_redis::{Away, Measure, Permits, Shared, Take},
+    shared_redis::{Away, Measure, Permits, SetAside, Shared, Take},
 };
 
 /// What of a limit is shared.
@@ -142,3 +142,83 @@ impl Day {
         Ok(())
     }
 }
+
+/// So many seconds of audio in a day of UTC.
+#[derive(Debug)]
+pub(super) struct Seconds {
+    own: Audio,
+    shared: Option<(String, Arc<Shared>)>,
+}
+
+/// Seconds of one limit that are set aside.
+#[derive(Clone, Debug)]
+pub(super) struct Aside {
+    /// The limit, by its name among the replicas, and the epoch in which they know of it; none if they do not.
+    pub(super) count: Option<(String, String)>,
+    /// The day of UTC that they are of.
+    pub(super) day: u64,
+}
+
+impl Seconds {
+    pub(super) fn new(shared: Option<(String, Arc<Shared>)>) -> Self {
+        Self { own: Audio::default(), shared }
+    }
+
+    /// Sets seconds aside, of `most` a day if there is a limit.
+    pub(super) async fn set_aside(
+        &self,
+        limit: &'static str,
+        unix: Duration,
+        seconds: u64,
+        most: Option<u64>,
+    ) -> Result<Aside, Stopped> {
+        let (day, mut own, mut count) = (super::daily::day(unix), most, None);
+        if let (Some(most), Some((name, shared))) = (most, &self.shared) {
+            match shared.set_aside(name, seconds, most.min(MOST_SECONDS)).await {
+                Ok(SetAside::Taken { day, epoch }) => {
+                    self.own.know(unix, seconds);
+                    return Ok(Aside { count: Some((name.clone(), epoch)), day });
+                }
+                Ok(SetAside::Reached(wait)) => return Err(Stopped::reached(limit, wait)),
+                Err(away) if shared.without().limits == WhenAway::Refuse => return Err(away.into()),
+                // The others hear of it with the task.
+                Err(Away) => {
+                    own = Some(most / u64::from(shared.replicas()));
+                    count = Some((name.clone(), String::new()));
+                }
+            }
+        }
+        let reserved = self.own.reserve(unix, seconds, own.unwrap_or(u64::MAX));
+        reserved.map_err(|wait| Stopped::reached(limit, wait))?;
+        Ok(Aside { count, day })
+    }
+
+    /// Counts what was taken before this process began.
+    pub(super) fn know(&self, unix: Duration, seconds: u64) {
+        self.own.know(unix, seconds);
+    }
+
+    /// Has `used` seconds in place of those that were set aside here.
+    pub(super) fn settle(&self, submitted: Duration, aside: u64, used: u64) {
+        self.own.settle(submitted, aside, used);
+    }
+
+    /// Gives back what was set aside, wherever it is counted.
+    pub(super) async fn give_back(&self, submitted: Duration, seconds: u64, aside: &Aside) {
+        self.own.settle(submitted, seconds, 0);
+        if let (Some((name, epoch)), Some((_, shared))) = (&aside.count, &self.shared)
+            && !epoch.is_empty()
+        {
+            // What cannot be given back stays set aside for its day.
+            let _: Result<(), Away> = shared.give_back(name, seconds, aside.day, epoch).await;
+        }
+    }
+
+    /// What the replicas call it, and the epoch of what they do not know of.
+    pub(super) fn unknown_count(&self) -> Option<(String, String)> {
+        self.shared.as_ref().map(|(name, _)| (name.clone(), String::new()))
+    }
+}
+
+/// More seconds than these are counted by nobody.
+const MOST_SECONDS: u64 = 1 << 50;

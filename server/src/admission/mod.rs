@@ -16,10 +16,7 @@ use data_encoding::HEXLOWER;
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 pub use self::gate::{Gate, network};
-use self::{
-    audio::Audio,
-    limit::{Day, Drawn, Rate},
-};
+use self::limit::{Aside, Day, Drawn, Rate, Seconds};
 use crate::{
     config::Quotas,
     identity::Subject,
@@ -37,7 +34,7 @@ pub struct Limits {
     rate: Rate,
     day: Day,
     tasks: Day,
-    audio: Audio,
+    audio: Seconds,
 }
 
 impl Limits {
@@ -46,7 +43,7 @@ impl Limits {
     pub fn new(app: &str, subject: Option<&Subject>, shared: Option<&Arc<Shared>>, now: Instant) -> Self {
         let drawn = |kind: &str| Some(Drawn::new(shared?, &name(kind, app, subject)));
         let (rate, day, tasks) = (drawn("rate"), drawn("day"), drawn("tasks"));
-        let audio = Audio::default();
+        let audio = Seconds::new(shared.map(|shared| (name("audio", app, subject), shared.clone())));
         Self { rate: Rate::new(now, rate), day: Day::new(day), tasks: Day::new(tasks), audio }
     }
 }
@@ -178,49 +175,47 @@ impl Allowance<'_> {
     /// The quota that is used up.
     pub async fn reserve(&self, seconds: u64, now: Now) -> Result<Reservation, Stopped> {
         let (quotas, unix) = (self.quotas, now.unix);
-        let subject = self.of_subject(now);
-        if let Some(subject) = &subject {
+        let mut reserved = Reservation::of_nobody(unix, seconds);
+        if let Some(subject) = self.of_subject(now) {
             if let Some(most) = quotas.subject_tasks_per_day {
                 subject.tasks.take("subject_tasks_per_day", now, most).await?;
             }
-            let most = self.share(quotas.subject_audio_seconds_per_day);
-            taken("subject_audio_seconds_per_day", subject.audio.reserve(unix, seconds, most))?;
+            let (limit, most) = ("subject_audio_seconds_per_day", quotas.subject_audio_seconds_per_day);
+            let aside = subject.audio.set_aside(limit, unix, seconds, most).await?;
+            reserved.of.push((Some(subject), aside));
         }
         let of_app = async {
             if let Some(most) = quotas.tasks_per_day {
                 self.limits.tasks.take("tasks_per_day", now, most).await?;
             }
-            let most = self.share(quotas.audio_seconds_per_day);
-            taken("audio_seconds_per_day", self.limits.audio.reserve(unix, seconds, most))
+            let (limit, most) = ("audio_seconds_per_day", quotas.audio_seconds_per_day);
+            self.limits.audio.set_aside(limit, unix, seconds, most).await
         };
-        let reserved = of_app.await;
-        if let (Err(_), Some(subject)) = (&reserved, &subject) {
-            subject.audio.settle(unix, seconds, 0);
+        match of_app.await {
+            Ok(aside) => {
+                reserved.of.push((Some(self.limits.clone()), aside));
+                Ok(reserved)
+            }
+            Err(stopped) => {
+                reserved.give_back().await;
+                Err(stopped)
+            }
         }
-        reserved?;
-        Ok(Reservation {
-            of: subject.into_iter().chain([self.limits.clone()]).collect(),
-            seconds,
-            submitted: unix,
-        })
     }
 
     /// Counts a task that was `submitted` before this process began, with what it used or has set aside.
     #[must_use]
     pub fn know(&self, submitted: Duration, seconds: u64, now: Now) -> Reservation {
-        let of: Vec<_> = self.of_subject(now).into_iter().chain([self.limits.clone()]).collect();
-        for limits in &of {
+        let (quotas, subject) = (self.quotas, self.of_subject(now));
+        let of_subject = subject.map(|subject| (subject, quotas.subject_audio_seconds_per_day));
+        let of_app = (self.limits.clone(), quotas.audio_seconds_per_day);
+        let of = of_subject.into_iter().chain([of_app]).map(|(limits, most)| {
             limits.tasks.know(submitted);
-            limits.audio.settle(submitted, 0, seconds);
-        }
-        Reservation { of, seconds, submitted }
-    }
-
-    /// What this replica may reserve of so many seconds: a task may take hours, in which what it will use is known
-    /// here alone.
-    fn share(&self, most: Option<u64>) -> u64 {
-        let replicas = self.subjects.shared.as_ref().map_or(1, |shared| shared.replicas());
-        most.map_or(u64::MAX, |most| most / u64::from(replicas))
+            limits.audio.know(submitted, seconds);
+            let count = most.and_then(|_| limits.audio.unknown_count());
+            (Some(limits), Aside { count, day: daily::day(submitted) })
+        });
+        Reservation { of: of.collect(), seconds, submitted }
     }
 
     /// Nothing is kept of subjects that no limit is for.
@@ -234,16 +229,30 @@ impl Allowance<'_> {
 /// given back to those they were taken of.
 #[derive(Debug)]
 pub struct Reservation {
-    of: Vec<Arc<Limits>>,
+    /// Each with what was set aside of it; of what another replica set aside, without it.
+    of: Vec<(Option<Arc<Limits>>, Aside)>,
     seconds: u64,
     submitted: Duration,
 }
 
 impl Reservation {
-    /// Seconds that were set aside at the time of a submit, of an app that there is not any more.
+    /// Seconds that were set aside at the time of a submit, of an app that there is not any more, or by another
+    /// replica.
     #[must_use]
     pub fn of_nobody(submitted: Duration, seconds: u64) -> Self {
         Self { of: Vec::new(), seconds, submitted }
+    }
+
+    /// Seconds that another replica set aside, on a day and in these counts.
+    #[must_use]
+    pub fn of_another(
+        submitted: Duration,
+        seconds: u64,
+        day: u64,
+        counts: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let of = counts.into_iter().map(|count| (None, Aside { count: Some(count), day })).collect();
+        Self { of, seconds, submitted }
     }
 
     /// When that was, in Unix time.
@@ -258,14 +267,33 @@ impl Reservation {
         self.seconds
     }
 
-    /// Has the seconds that were `used` in place of those set aside. Once: nothing is set aside after that.
-    pub fn settle(&self, used: u64) {
-        self.of.iter().for_each(|limits| limits.audio.settle(self.submitted, self.seconds, used));
+    /// The day of UTC that they are of, by whoever counts them.
+    #[must_use]
+    pub fn day(&self) -> u64 {
+        self.of.iter().map(|(_, aside)| aside.day).max().unwrap_or_else(|| daily::day(self.submitted))
     }
-}
 
-fn taken(limit: &'static str, taken: Result<(), Duration>) -> Result<(), Stopped> {
-    taken.map_err(|wait| Stopped::reached(limit, wait))
+    /// Where the replicas count them, each with the epoch in which that is known there.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(String, String)> {
+        self.of.iter().filter_map(|(_, aside)| aside.count.clone()).collect()
+    }
+
+    /// Has the seconds that were `used` in place of those set aside here; the replicas' counts hear of it with the
+    /// task. Once: nothing is set aside after that.
+    pub fn settle(&self, used: u64) {
+        let own = self.of.iter().filter_map(|(limits, _)| limits.as_ref());
+        own.for_each(|limits| limits.audio.settle(self.submitted, self.seconds, used));
+    }
+
+    /// Gives all of it back: nothing was submitted.
+    pub async fn give_back(&self) {
+        for (limits, aside) in &self.of {
+            if let Some(limits) = limits {
+                limits.audio.give_back(self.submitted, self.seconds, aside).await;
+            }
+        }
+    }
 }
 
 /// A grant within the limits; issuing takes it by value, so none is used twice.

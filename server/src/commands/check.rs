@@ -36,6 +36,22 @@ impl Check {
             println!("    such a token can do all that its key can: see, read and cancel every task of");
             println!("    account {}, and it cannot be revoked before it expires", upstream.account);
         }
+        if let Some(relay) = config.relay.as_ref().filter(|_| config.shared.is_some()) {
+            let keys = relay.keys.as_ref().and_then(|keys| keys.generations().last());
+            match keys {
+                Some((id, _)) => {
+                    println!("  the relay's newest key is {id}: it must be the same for all replicas");
+                }
+                None => {
+                    println!(
+                        "  the relay has no keys yet: copy keys.json from a replica that runs, if there is one"
+                    );
+                }
+            }
+            println!(
+                "    a broker whose keys are not those of the others does not start; doctor compares them"
+            );
+        }
         Ok(())
     }
 }

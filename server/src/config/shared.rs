@@ -54,6 +54,11 @@ pub struct Without {
     pub assertions: WhenAway,
     /// Whether relay tokens are accepted that another replica may have revoked.
     pub revocations: WhenAway,
+    /// Whether the relay takes submits with an `Idempotency-Key` that another replica may have, and lists what it knows
+    /// of tasks by itself.
+    pub tasks: WhenAway,
+    /// Whether this replica polls for its own callers, at its share of the account's budget.
+    pub polling: WhenAway,
 }
 
 /// What is done about something that cannot be shared now.
@@ -66,6 +71,12 @@ pub enum WhenAway {
 }
 
 impl Shared {
+    /// Whether it is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+
     /// Whether two configurations keep it in the same place: all but the sealing keys, and what is done without.
     pub(super) fn same_place(one: Option<&Self>, other: Option<&Self>) -> bool {
         match (one, other) {
@@ -141,15 +152,16 @@ fn without(mut fields: Fields<'_>) -> Without {
         // What was shown to another replica can be shown here once more.
         assertions: choice("assertions", WhenAway::Refuse),
         revocations: choice("revocations", WhenAway::Continue),
+        tasks: choice("tasks", WhenAway::Continue),
+        polling: choice("polling", WhenAway::Continue),
     };
     fields.finish();
     without
 }
 
-/// Where Redis is. What is not loopback is spoken to by TLS, unless plain text is asked for.
-fn server(text: &str, allow_plain: bool) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
-    let is_loopback = match url.host() {
+/// Whether a server is this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain("localhost")) => true,
         // The scheme is none that addresses are parsed for.
         Some(Host::Domain(name)) => {
@@ -157,8 +169,17 @@ fn server(text: &str, allow_plain: bool) -> Result<Url, String> {
         }
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err("must have a host".into()),
-    };
+        None => false,
+    }
+}
+
+/// Where Redis is. What is not loopback is spoken to by TLS, unless plain text is asked for.
+fn server(text: &str, allow_plain: bool) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("is not a URL: {error}"))?;
+    if url.host().is_none() {
+        return Err("must have a host".into());
+    }
+    let is_loopback = is_loopback(&url);
     match url.scheme() {
         "rediss" => {}
         "redis" if is_loopback || allow_plain => {}
@@ -272,6 +293,7 @@ mod tests {
     fn assertions_alone_are_refused_by_default_without_the_server() {
         let without = read(&format!("url = \"rediss://r\"\n{KEYS}")).unwrap().without;
         assert_eq!(without.assertions, WhenAway::Refuse);
-        assert_eq!([without.tokens, without.limits, without.revocations], [WhenAway::Continue; 3]);
+        let others = [without.tokens, without.limits, without.revocations, without.tasks, without.polling];
+        assert_eq!(others, [WhenAway::Continue; 5]);
     }
 }

@@ -1,9 +1,10 @@
-//! What stands between a valid configuration and a broker that works: the machine, the certificate, the
-//! upstreams and their keys. Looks, asks, and changes nothing.
+//! What stands between a valid configuration and a broker that works: the machine, the certificate, what replicas share,
+//! the upstreams and their keys. Looks, asks, and changes nothing.
 
 mod certificate;
 mod finding;
 mod machine;
+mod shared;
 mod upstreams;
 
 use valet_clock::SharedClock;
@@ -24,6 +25,9 @@ pub async fn examine(
     machine::examine(config, &mut findings).await;
     if let Some(tls) = &config.tls {
         certificate::examine(tls, config.public_url.as_ref(), clock.unix(), &mut findings);
+    }
+    if let Some(settings) = &config.shared {
+        shared::examine(settings, config.relay.as_ref(), clock.unix(), &mut findings).await;
     }
     upstreams::examine(&config.upstreams, clock, &mut findings).await;
     findings.into_vec()

@@ -172,11 +172,11 @@ async fn list(
     headers: HeaderMap,
 ) -> Response<Body> {
     let arrival = doors.arrival(Door::Query, peer, &headers);
-    let listed = || {
+    let listed = async {
         let page = listing::page(query.as_deref().unwrap_or_default())?;
-        doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &arrival, &page)
+        doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &arrival, &page).await
     };
-    let listed = listed();
+    let listed = listed.await;
     doors.relay.count(arrival.door, listed.as_ref());
     answer(arrival.request_id, listed)
 }

@@ -88,6 +88,7 @@ impl Relay {
         if ended.is_some() {
             // It is looked at again if somebody asks for its results.
             task.settle_once();
+            task.has_used(used.unwrap_or_default());
             self.records.keep(task.into(), now);
         } else {
             self.keep(task);
@@ -158,9 +159,17 @@ impl Relay {
 
     /// A task has ended, which was told by this `document`: what it used is settled and written down, once.
     pub(super) fn ended(&self, task: &Task, document: &Value) {
-        let Some(order) = task.order.as_ref().filter(|_| !task.settle_once()) else { return };
         let status = super::task::status(document);
-        let seconds = if status == "UNKNOWN" { 0 } else { seconds(document) };
+        self.settle(task, status, if status == "UNKNOWN" { 0 } else { seconds(document) });
+    }
+
+    /// A task has ended with this status, and used so many seconds. Of one that was submitted at another replica, that
+    /// one keeps the books.
+    pub(super) fn settle(&self, task: &Task, status: &str, seconds: u64) {
+        task.has_used(seconds);
+        let Some(order) = task.order.as_ref().filter(|_| task.is_own() && !task.settle_once()) else {
+            return;
+        };
         // What has vanished may have been billed: it stays set aside, and nobody says that it was.
         order.reserved.settle(if status == "UNKNOWN" { order.reserved.seconds() } else { seconds });
         let app = OfApp { app: task.owner.app.to_string() };
@@ -204,7 +213,7 @@ fn known_again(
     }
 }
 
-fn who(owner: &Owner) -> Who {
+pub(super) fn who(owner: &Owner) -> Who {
     let subject = owner.subject.as_ref();
     Who {
         app: owner.app.to_string(),
@@ -213,7 +222,7 @@ fn who(owner: &Owner) -> Who {
     }
 }
 
-fn owner(who: &Who) -> Owner {
+pub(super) fn owner(who: &Who) -> Owner {
     let subject = who
         .subject
         .as_deref()

@@ -3,7 +3,10 @@
 //! AES-256-GCM-SIV with one nonce for all: the same content has the same handle each time, which is what is
 //! wanted, and that is all that anyone learns (RFC 8452 §1).
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey},
+    digest::{SHA256, digest},
+};
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::keyring::Keyring;
@@ -49,6 +52,12 @@ pub(super) struct ResultKey {
 }
 
 impl TaskKey {
+    /// What it is called where replicas keep what they know of it: it tells nobody the task.
+    pub(super) fn name(&self) -> [u8; 16] {
+        let bytes = joined(0, &[self.account.as_bytes(), self.id.as_bytes()]);
+        digest(&SHA256, &bytes).as_ref()[..16].try_into().expect("SHA-256 has 32 bytes")
+    }
+
     /// The handle that `owner`, as bytes, knows it by.
     pub(super) fn seal(&self, keys: &Keyring, owner: &[u8], now: Duration) -> String {
         let content = joined(self.submitted, &[self.account.as_bytes(), self.id.as_bytes()]);

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub(super) tasks: Family<OfUpstream, Gauge>,
     /// Calls that the poller made.
     pub(super) polls: Family<Poll, Counter>,
+    /// Whether this replica polls for all of them.
+    polls_here: Family<OfUpstream, Gauge>,
     /// Seconds of audio of tasks that have ended, as the upstream bills them.
     pub(super) audio_seconds: Family<OfApp, Counter>,
 }
@@ -48,9 +50,17 @@ impl Metrics {
         registry.register("relay_tasks", help, tasks.clone());
         let help = "Queries and pages of lists that the relay asked an upstream for";
         registry.register("relay_polls", help, polls.clone());
+        let polls_here = Family::default();
+        let help = "Whether this replica polls an upstream's account for all replicas";
+        registry.register("shared_polls_for_all", help, polls_here.clone());
         let audio_seconds = Family::default();
         let help = "Seconds of audio that the upstream bills, of tasks that have ended, by app";
         registry.register("relay_audio_seconds", help, audio_seconds.clone());
-        Self { waiting, tasks, polls, audio_seconds }
+        Self { waiting, tasks, polls, polls_here, audio_seconds }
+    }
+
+    pub(super) fn polls_here(&self, upstream: &str, is_so: bool) {
+        let upstream = OfUpstream { upstream: upstream.to_owned() };
+        self.polls_here.get_or_create(&upstream).set(i64::from(is_so));
     }
 }

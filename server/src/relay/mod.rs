@@ -2,6 +2,7 @@
 //! [`issue`](crate::issue), and like it is free of HTTP's ways of asking and answering.
 
 mod books;
+mod claims;
 mod file_url;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -10,12 +11,14 @@ mod metrics;
 mod owner;
 mod poller;
 mod records;
+mod replicas;
 mod results;
 mod submission;
 mod submit;
 mod submits;
 mod task;
 mod tasks;
+mod told;
 mod upstream;
 mod wait;
 
@@ -35,6 +38,7 @@ pub use self::{
 use self::{
     poller::Poller,
     records::Records,
+    replicas::Replicas,
     submits::Submits,
     upstream::{Http, Reply, Trouble},
     wait::Waiting,
@@ -48,6 +52,7 @@ use crate::{
     ledger::Ledger,
     policy::{Permit, UpstreamUse},
     relay_token::Claims,
+    shared_redis::Shared,
     site::{Entry, Site},
     token::{Failure, Kind, Source, Upstream},
 };
@@ -58,6 +63,7 @@ pub struct Relay {
     issue: Arc<Issue>,
     http: Http,
     records: Records,
+    replicas: Replicas,
     submits: Submits,
     /// Submits go on when their callers hang up.
     submitting: TaskTracker,
@@ -156,15 +162,21 @@ impl<R: Into<Refusal>> From<R> for Refused {
 pub struct Document(pub Value);
 
 impl Relay {
-    /// The relay of a broker.
+    /// The relay of a broker, which knows what other replicas do of what is `shared` with them.
     ///
     /// # Errors
     /// If no HTTP client can be built.
-    pub fn new(issue: Arc<Issue>, metrics: Metrics, ledger: Option<Ledger>) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        issue: Arc<Issue>,
+        metrics: Metrics,
+        ledger: Option<Ledger>,
+        shared: Option<Arc<Shared>>,
+    ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             issue,
             http: Http::new()?,
             records: Records::default(),
+            replicas: Replicas::new(shared),
             submits: Submits::default(),
             submitting: TaskTracker::new(),
             poller: Poller::default(),

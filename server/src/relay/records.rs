@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Owner, handle::TaskKey, task::Task};
+use crate::shared_redis::TaskName;
 
 /// How long the upstream knows a task (*Fun-ASR recording*: tasks and results last 24 hours).
 pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -19,7 +20,7 @@ pub(super) struct Records(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_id: HashMap<(String, String), Arc<Task>>,
+    by_name: HashMap<TaskName, Arc<Task>>,
     by_owner: HashMap<Owner, VecDeque<Arc<Task>>>,
     /// In the order of their submits, nearly.
     oldest_first: VecDeque<Arc<Task>>,
@@ -30,11 +31,11 @@ impl Records {
     pub(super) fn keep(&self, task: Arc<Task>, now: Duration) -> Arc<Task> {
         let mut kept = self.lock();
         kept.forget(now);
-        let id = (task.key.account.clone(), task.key.id.clone());
-        if let Some(known) = kept.by_id.get(&id) {
+        let name = task.key.name();
+        if let Some(known) = kept.by_name.get(&name) {
             return known.clone();
         }
-        kept.by_id.insert(id, task.clone());
+        kept.by_name.insert(name, task.clone());
         kept.by_owner.entry(task.owner.clone()).or_default().push_back(task.clone());
         kept.oldest_first.push_back(task.clone());
         task
@@ -43,7 +44,27 @@ impl Records {
     pub(super) fn find(&self, key: &TaskKey, now: Duration) -> Option<Arc<Task>> {
         let mut kept = self.lock();
         kept.forget(now);
-        kept.by_id.get(&(key.account.clone(), key.id.clone())).cloned()
+        kept.by_name.get(&key.name()).cloned()
+    }
+
+    /// The task that replicas know by this name.
+    pub(super) fn named(&self, name: &TaskName) -> Option<Arc<Task>> {
+        self.lock().by_name.get(name).cloned()
+    }
+
+    /// All tasks.
+    pub(super) fn all(&self, now: Duration) -> Vec<Arc<Task>> {
+        let mut kept = self.lock();
+        kept.forget(now);
+        kept.oldest_first.iter().cloned().collect()
+    }
+
+    /// The tasks of an upstream that have not ended, as far as is known.
+    pub(super) fn unfinished_of(&self, upstream: &str, account: &str, now: Duration) -> Vec<Arc<Task>> {
+        let is_one = |task: &Arc<Task>| {
+            *task.upstream == *upstream && task.key.account == account && !task.has_ended()
+        };
+        self.all(now).into_iter().filter(is_one).collect()
     }
 
     /// The tasks of an owner, the latest first.
@@ -66,7 +87,7 @@ impl Kept {
         let is_over = |task: &Task| Duration::from_secs(task.key.submitted) + LIFE <= now;
         while self.oldest_first.front().is_some_and(|task| is_over(task) || self.oldest_first.len() > MOST) {
             let Some(task) = self.oldest_first.pop_front() else { return };
-            self.by_id.remove(&(task.key.account.clone(), task.key.id.clone()));
+            self.by_name.remove(&task.key.name());
             if let Some(tasks) = self.by_owner.get_mut(&task.owner) {
                 // Both are in the order in which tasks were kept.
                 tasks.pop_front();

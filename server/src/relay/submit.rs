@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Document, Noted, Owner, Refused, Relay, Shown,
+    claims::Claim,
     handle::TaskKey,
     submission::Submission,
     submits::{Joined, Name, Outcome},
@@ -72,7 +73,15 @@ impl Relay {
                 let named = Named { name: under_way.name(), body, is_keyed: ask.key.is_some() };
                 self.submitting.spawn(async move {
                     let whose = (&owner, claims.as_deref());
-                    under_way.end(relay.submit_once(&site, whose, (&submission, &hosts), named).await);
+                    match relay.claim(&owner, named).await {
+                        Ok(Claim::Ours) => {
+                            let outcome = relay.submit_once(&site, whose, (&submission, &hosts), named).await;
+                            relay.unclaim(&owner, named, &outcome).await;
+                            under_way.end(outcome);
+                        }
+                        Ok(Claim::Theirs(outcome)) => under_way.end_elsewhere(outcome),
+                        Err(refused) => under_way.end_elsewhere(Err(refused)),
+                    }
                 });
                 outcome
             }
@@ -127,7 +136,7 @@ impl Relay {
                 return Err(Refused::OutcomeUnknown);
             }
             Err(refused) => {
-                order.reserved.settle(0);
+                order.reserved.give_back().await;
                 if named.is_keyed {
                     self.withdrawn(named.name);
                 }
@@ -142,7 +151,8 @@ impl Relay {
         let task = Task::new(owner.clone(), key, handle.clone(), upstream, Some(order), "PENDING");
         let task = task.submitted();
         self.submitted(&task, named.is_keyed.then_some(named.name)).await;
-        self.keep(task);
+        let task = self.keep(task);
+        self.share(&task).await;
         Ok((handle, id))
     }
 }

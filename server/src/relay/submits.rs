@@ -1,7 +1,7 @@
 //! The submits under way, and those that can be asked for again. Knows their names, and nothing of what they are of.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use crate::{admission::LimitReached, issue::Unreadable};
 /// How long a submit is known by its `Idempotency-Key`.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// The most submits of an app that are known by a key, and of all apps.
-const KEYS_OF_APP: usize = 50_000;
+pub(super) const KEYS_OF_APP: usize = 50_000;
 const KEYS: usize = 100_000;
 /// The most submits of an app that are under way at a time.
 const UNDER_WAY: u32 = 64;
@@ -35,6 +35,8 @@ struct Known {
     keyed: HashMap<Arc<str>, BTreeSet<(Duration, Name)>>,
     keys: usize,
     under_way: HashMap<Arc<str>, u32>,
+    /// Those that other replicas may not know of.
+    untold: HashSet<Name>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub(super) struct UnderWay {
     app: Arc<str>,
     name: Name,
     outcome: Outcome,
+    is_elsewhere: bool,
     tell: watch::Sender<Option<Outcome>>,
 }
 
@@ -76,12 +79,34 @@ impl UnderWay {
     pub(super) fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
+
+    /// The same of one that another replica has sent, which is to be asked for it again.
+    pub(super) fn end_elsewhere(mut self, outcome: Outcome) {
+        (self.outcome, self.is_elsewhere) = (outcome, true);
+    }
+}
+
+/// A submit with a key.
+#[derive(Debug)]
+pub(super) struct Keyed {
+    pub(super) app: Arc<str>,
+    pub(super) name: Name,
+    pub(super) body: Name,
+    /// When it is forgotten, in Unix time.
+    pub(super) until: Duration,
+    /// What became of it; none while it is under way.
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut known = self.submits.lock();
         known.ended(&self.app, &self.name, &self.outcome);
+        if self.is_elsewhere
+            && let Some(until) = known.by_name.get(&self.name).and_then(|submit| submit.until)
+        {
+            known.forget_key(&self.app, until, self.name);
+        }
         drop(known);
         self.tell.send_replace(Some(self.outcome.clone()));
     }
@@ -109,8 +134,7 @@ impl Submits {
             if submit.body == body {
                 return Ok(Joined::Other(submit.outcome.clone()));
             }
-            let problem = "was used for another submit; use a new one for each".into();
-            return Err(Unreadable::Field { field: "Idempotency-Key".into(), problem }.into());
+            return Err(other_body());
         }
         known.has_room(&owner.app, key.is_some(), now)?;
         let (tell, outcome) = watch::channel(None);
@@ -119,7 +143,30 @@ impl Submits {
         *known.under_way.entry(owner.app.clone()).or_default() += 1;
         drop(known);
         let (submits, app, outcome) = (self.clone(), owner.app.clone(), Err(Refused::OutcomeUnknown));
-        Ok(Joined::First(UnderWay { submits, app, name, outcome, tell }))
+        Ok(Joined::First(UnderWay { submits, app, name, outcome, is_elsewhere: false, tell }))
+    }
+
+    /// Whether other replicas may not know of a submit.
+    pub(super) fn untold(&self, name: Name, is_untold: bool) {
+        let untold = &mut self.lock().untold;
+        if is_untold {
+            untold.insert(name)
+        } else {
+            untold.remove(&name)
+        };
+    }
+
+    /// The submits with a key: those that other replicas may not know of, or `all`.
+    pub(super) fn keyed(&self, all: bool) -> Vec<Keyed> {
+        let known = self.lock();
+        let keyed = known.keyed.iter().flat_map(|(app, keys)| keys.iter().map(move |key| (app, key)));
+        let wanted = keyed.filter(|(_, (_, name))| all || known.untold.contains(name));
+        let keyed = wanted.filter_map(|(app, (until, name))| {
+            let submit = known.by_name.get(name)?;
+            let outcome = submit.outcome.borrow().clone();
+            Some(Keyed { app: app.clone(), name: *name, body: submit.body, until: *until, outcome })
+        });
+        keyed.collect()
     }
 
     /// Knows a submit of an app again of which an earlier process told.
@@ -171,6 +218,7 @@ impl Known {
 
     fn forget_key(&mut self, app: &Arc<str>, until: Duration, name: Name) {
         self.by_name.remove(&name);
+        self.untold.remove(&name);
         let Some(keys) = self.keyed.get_mut(app) else { return };
         self.keys -= usize::from(keys.remove(&(until, name)));
         if keys.is_empty() {
@@ -200,6 +248,12 @@ impl Known {
         }
         if self.keys >= KEYS { full(self.keyed.values().filter_map(first).min()) } else { Ok(()) }
     }
+}
+
+/// A key was used for another body.
+pub(super) fn other_body() -> Refused {
+    let problem = "was used for another submit; use a new one for each".into();
+    Unreadable::Field { field: "Idempotency-Key".into(), problem }.into()
 }
 
 #[cfg(test)]

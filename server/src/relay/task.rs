@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -33,6 +33,14 @@ pub(super) struct Task {
     known: Mutex<Known>,
     watchers: AtomicU32,
     settled: AtomicBool,
+    /// The seconds of audio that it used, once it has ended.
+    used: OnceLock<u64>,
+    /// It was submitted at this replica, which writes down what becomes of it.
+    is_own: bool,
+    /// The other replicas may not know how far it is.
+    is_untold: AtomicBool,
+    /// Another replica asks how far it is.
+    is_asked_elsewhere: AtomicBool,
     /// Told when somebody has looked at it, and when its status has changed.
     pub(super) looked: Notify,
 }
@@ -100,6 +108,10 @@ impl Task {
             known: Mutex::new(known),
             watchers: AtomicU32::new(0),
             settled: AtomicBool::new(false),
+            used: OnceLock::new(),
+            is_own: true,
+            is_untold: AtomicBool::new(true),
+            is_asked_elsewhere: AtomicBool::new(false),
             looked: Notify::new(),
         }
     }
@@ -108,6 +120,51 @@ impl Task {
     pub(super) fn submitted(self) -> Self {
         self.lock().document = Some(json!({ "output": { "task_status": "PENDING" } }).to_string().into());
         self
+    }
+
+    /// The same, which was submitted at another replica: that one writes down what becomes of it.
+    pub(super) fn of_another(mut self) -> Self {
+        self.is_own = false;
+        self.is_untold = AtomicBool::new(false);
+        self
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Whether the other replicas may not know how far it is.
+    pub(super) fn is_untold(&self) -> bool {
+        self.is_untold.load(Relaxed)
+    }
+
+    pub(super) fn untold(&self, is_untold: bool) {
+        self.is_untold.store(is_untold, Relaxed);
+    }
+
+    /// The seconds of audio that it used, if it has ended.
+    pub(super) fn used(&self) -> Option<u64> {
+        self.used.get().copied()
+    }
+
+    /// It has ended, and used so many seconds of audio.
+    pub(super) fn has_used(&self, seconds: u64) {
+        // Whoever comes second says the same.
+        let _ = self.used.set(seconds);
+    }
+
+    /// Whether it has ended, and what it used is known.
+    pub(super) fn has_ended(&self) -> bool {
+        self.used.get().is_some() || self.order.is_none() && self.lock().is_final()
+    }
+
+    pub(super) fn ask_from_elsewhere(&self) {
+        self.is_asked_elsewhere.store(true, Relaxed);
+    }
+
+    /// Whether another replica asks how far it is; then it is told.
+    pub(super) fn take_asked_elsewhere(&self) -> bool {
+        self.is_asked_elsewhere.swap(false, Relaxed)
     }
 
     pub(super) fn known(&self) -> Known {
@@ -135,20 +192,34 @@ impl Task {
         is_new
     }
 
-    /// A list says that it has this status, or a cancel has given it. What has ended does not begin again.
-    pub(super) fn listed(&self, status: &str, now: Instant) {
+    /// A list says that it has this status, or a cancel has given it. Tells whether that is new. What has ended does not
+    /// begin again.
+    pub(super) fn listed(&self, status: &str, now: Instant) -> bool {
+        let document = json!({ "output": { "task_status": status } });
+        self.change(status, Some(&document), now)
+    }
+
+    /// Another replica says that it has this status. The results of one that has ended are still to be asked for.
+    pub(super) fn hear(&self, status: &str, now: Instant) {
+        let document = json!({ "output": { "task_status": status } });
+        self.change(status, (!is_final(status) || status == "CANCELED").then_some(&document), now);
+    }
+
+    fn change(&self, status: &str, document: Option<&Value>, now: Instant) -> bool {
         let mut known = self.lock();
         if known.is_final() && !is_final(status) {
-            return;
+            return false;
         }
         known.at = Some(now);
-        if *known.status == *status && known.document.is_some() {
-            return;
+        let is_new = *known.status != *status;
+        if !is_new && known.document.is_some() {
+            return false;
         }
         known.status = status.into();
-        known.document = Some(json!({ "output": { "task_status": status } }).to_string().into());
+        known.document = document.map(|document| document.to_string().into());
         drop(known);
         self.looked.notify_waiters();
+        is_new
     }
 
     /// Nobody could look.
@@ -181,10 +252,15 @@ impl Task {
         Watch(self.clone())
     }
 
+    /// Whether anybody waits for it here.
+    pub(super) fn has_watchers(&self) -> bool {
+        self.watchers.load(Relaxed) > 0
+    }
+
     /// Whether anybody waits for it.
     pub(super) fn is_watched(&self, now: Instant) -> bool {
         let asked = || self.lock().asked.is_some_and(|asked| now.saturating_duration_since(asked) < ASKED);
-        self.watchers.load(Relaxed) > 0 || asked()
+        self.has_watchers() || asked()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

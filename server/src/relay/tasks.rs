@@ -1,6 +1,9 @@
 //! Query, list and cancel: of the caller's own tasks, as if there were no others.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
@@ -14,7 +17,7 @@ use super::{
     task::Task,
     upstream::Call,
 };
-use crate::{admission::LimitReached, issue::Arrival, site::Site};
+use crate::{admission::LimitReached, issue::Arrival, shared_redis::Away, site::Site};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
@@ -68,7 +71,7 @@ impl Relay {
     ) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, noted)?;
-        let task = self.task(&site, &asker, handle);
+        let task = self.task(&site, &asker, handle).await?;
         // The upstream says the same of a task that never was.
         let task = task.ok_or_else(not_pending)?;
         noted.task = Some(task.key.id.clone());
@@ -81,12 +84,12 @@ impl Relay {
         }
         // Whoever cancels does it once: a turn that comes soon is waited for.
         let upstream = asker.upstream(&site);
-        if let Err(wait) = upstream.take_query(2, now) {
+        if let Err(wait) = self.take_query_beside(&task, upstream, 2).await {
             if wait > SOON {
                 return Err(throttled(wait));
             }
             self.issue.clock.sleep(wait).await;
-            upstream.take_query(2, self.issue.clock.now()).map_err(throttled)?;
+            self.take_query_beside(&task, upstream, 2).await.map_err(throttled)?;
         }
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
@@ -94,7 +97,8 @@ impl Relay {
         let now = self.issue.clock.now();
         // Whoever has cancelled a task does not find it pending, even if nobody may look just now.
         task.listed("CANCELED", now);
-        self.poller.hurry(&task, now);
+        self.share(&task).await;
+        self.hurry(&task, now);
         Ok(Document(json!({})))
     }
 
@@ -102,10 +106,11 @@ impl Relay {
     ///
     /// # Errors
     /// If the caller is nobody.
-    pub fn list(&self, shown: &Shown, arrival: &Arrival, page: &Page) -> Result<Document, Refused> {
+    pub async fn list(&self, shown: &Shown, arrival: &Arrival, page: &Page) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
         asker.entry.policy.access()?;
+        self.catch_up().await?;
         let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));
         let tasks: Vec<_> = self
             .records
@@ -130,24 +135,39 @@ impl Relay {
     }
 
     /// The caller's task behind a handle: of another's there is nothing to see.
-    pub(super) fn task(&self, site: &Site, asker: &Asker<'_>, handle: &str) -> Option<Arc<Task>> {
+    ///
+    /// # Errors
+    /// If nobody can know whether there is one.
+    pub(super) async fn task(
+        &self,
+        site: &Site,
+        asker: &Asker<'_>,
+        handle: &str,
+    ) -> Result<Option<Arc<Task>>, Refused> {
         let now = self.issue.clock.unix();
-        let key = TaskKey::open(site.keyring()?, &asker.owner.bytes(), handle, now)?;
+        let Some(keys) = site.keyring() else { return Ok(None) };
+        let Some(key) = TaskKey::open(keys, &asker.owner.bytes(), handle, now) else { return Ok(None) };
         // An app that has moved to another account has no way to ask for what it left behind.
         if key.account != *asker.entry.account {
-            return None;
+            return Ok(None);
         }
         if let Some(known) = self.records.find(&key, now) {
-            return Some(known);
+            return Ok(Some(known));
+        }
+        self.catch_up().await?;
+        if let Some(known) = self.records.find(&key, now) {
+            return Ok(Some(known));
         }
         let upstream = asker.upstream(site).config().name.clone();
         let is_over = Duration::from_secs(key.submitted) + LIFE <= now;
         let task = Task::new(asker.owner.clone(), key, handle.to_owned(), upstream, None, "PENDING");
         if is_over {
             // No record is kept of it, and the upstream may know it still: it counts the day from the task's end.
-            return Some(self.poller.follow(task.into(), self.issue.clock.now(), now));
+            return Ok(Some(self.poller.follow(task.into(), self.issue.clock.now(), now)));
         }
-        Some(self.keep(task))
+        let task = self.keep(task);
+        self.share(&task).await;
+        Ok(Some(task))
     }
 
     /// Keeps a task, and follows it to its end. If it is followed already, it is that one.
@@ -185,9 +205,26 @@ impl Relay {
         if is_known && (known.is_final() || is_fresh) {
             return;
         }
+        task.ask(now);
+        while self.is_shared() {
+            let turned = self.poller.turned(task);
+            if self.poller.polls_here(task) {
+                break;
+            }
+            self.replicas.ask(task);
+            tokio::select! {
+                () = looked.as_mut() => return,
+                () = turned => {}
+                // It may not have been heard by anybody.
+                () = self.issue.clock.sleep(FRESH) => if is_known { return },
+            }
+        }
+        if self.is_unpolled(task) {
+            return;
+        }
         self.poller.follow_again_if_ended(task, &known, now);
         let may_ask = asker.upstream(site).query_wait(now).is_zero();
-        if self.poller.hurry(task, now) && may_ask || !is_known {
+        if self.poller.hurry(task, now, self.issue.clock.unix()) && may_ask || !is_known {
             looked.await;
         }
     }
@@ -195,7 +232,19 @@ impl Relay {
     /// Why nothing is known of a task.
     pub(super) fn unlooked(&self, site: &Site, asker: &Asker<'_>, task: &Task) -> Refused {
         let wait = asker.upstream(site).query_wait(self.issue.clock.now());
+        if self.is_unpolled(task) {
+            return Refused::Here(Away.into());
+        }
         task.known().trouble.unwrap_or_else(|| throttled(wait))
+    }
+
+    /// Has a task looked at soon, by whoever polls.
+    fn hurry(&self, task: &Arc<Task>, now: Instant) {
+        if self.poller.is_elsewhere(task) {
+            self.replicas.ask(task);
+        } else {
+            self.poller.hurry(task, now, self.issue.clock.unix());
+        }
     }
 
     /// What the upstream said of a task, with handles in place of what is the account's.

@@ -92,7 +92,10 @@ impl Relay {
     ) -> Result<Told, Refused> {
         let mut site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
-        let tasks: Vec<_> = handles.iter().map(|handle| self.task(&site, &asker, handle)).collect();
+        let mut tasks = Vec::with_capacity(handles.len());
+        for handle in handles {
+            tasks.push(self.task(&site, &asker, handle).await?);
+        }
         let known: Option<Vec<_>> = tasks.iter().cloned().collect();
         let (mut waited, mut retry_after) = (None, None);
         // One that is unknown is told of at once, as one that has ended.
@@ -161,7 +164,10 @@ impl Relay {
             self.poller.follow_again_if_ended(task, known, clock.now());
         }
         let _watches: Vec<_> = tasks.iter().map(Task::watch).collect();
-        tasks.iter().for_each(|task| self.poller.watch(task, clock.now()));
+        for task in tasks {
+            self.poller.watch(task, clock.now(), clock.unix());
+            self.replicas.watch(task);
+        }
         let changed = async {
             let mut changes: FuturesUnordered<_> =
                 tasks.iter().zip(&statuses).map(|(task, known)| changed(task, &known.status)).collect();

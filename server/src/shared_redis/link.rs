@@ -20,7 +20,9 @@ use super::{Away, Metrics, SETTLE, Said, client};
 use crate::config;
 
 /// A replica that has not told that it lives for so long is not counted any more.
-const REPLICA_LIFE: Duration = Duration::from_secs(5);
+pub(super) const REPLICA_LIFE: Duration = Duration::from_secs(5);
+/// How long it is known when it last told.
+const REPLICA_MEMORY: Duration = Duration::from_secs(60);
 
 /// The number of the first connection that is tried.
 const FIRST: u64 = 1;
@@ -38,8 +40,9 @@ if not epoch then
   redis.call('SET', KEYS[1], epoch)
 end
 redis.call('ZADD', KEYS[2], now, ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
-return {epoch, redis.call('ZCARD', KEYS[2]), now - tonumber(string.match(epoch, ':(%d+)$') or '0')}
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4])
+local replicas = redis.call('ZCOUNT', KEYS[2], now - ARGV[3], '+inf')
+return {epoch, replicas, now - tonumber(string.match(epoch, ':(%d+)$') or '0')}
 ";
 
 /// The connection, and what is known while there is none.
@@ -99,6 +102,11 @@ impl Link {
         self.key("said")
     }
 
+    /// The name of this process among the replicas.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     pub(super) fn is_there(&self) -> bool {
         self.joined.load().is_some()
     }
@@ -129,6 +137,19 @@ impl Link {
                 // Of this key alone, which somebody has meddled with; everything else goes on.
                 tracing::debug!(kind, %error, "the shared state answers with an error");
             }
+            Away
+        })
+    }
+
+    /// Says something to all replicas, this one among them.
+    pub(super) async fn say(&self, said: &Said) -> Result<(), Away> {
+        let joined = self.joined.load_full().ok_or(Away)?;
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.channel()).arg(said.text());
+        let answer = publish.query_async::<u64>(&mut joined.connection.clone()).await;
+        self.metrics.called("say", answer.is_ok());
+        answer.map(drop).map_err(|error| {
+            self.fall(joined.number, &error);
             Away
         })
     }
@@ -193,7 +214,7 @@ impl Link {
         script.key(self.key("epoch")).key(self.key("replicas"));
         // Whoever finds no epoch writes one of its own making.
         let word = format!("{:016x}", fastrand::u64(..));
-        script.arg(word).arg(&self.instance).arg(millis(REPLICA_LIFE));
+        script.arg(word).arg(&self.instance).arg(millis(REPLICA_LIFE)).arg(millis(REPLICA_MEMORY));
         let (epoch, replicas, age): (String, u32, i64) = script.invoke_async(&mut connection).await?;
         // After a loss the others have yet to say that they live: none of them takes all of a limit for itself.
         let is_settled = u64::try_from(age).is_ok_and(|age| age >= millis(SETTLE));

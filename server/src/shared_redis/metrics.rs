@@ -12,10 +12,12 @@ pub(super) struct Metrics {
     up: Gauge,
     outages: Counter,
     replicas: Gauge,
+    /// Replicas whose keys of the relay are not this one's.
+    pub(super) keys_differ: Gauge,
     calls: Family<Call, Counter>,
     /// Tokens that another replica had minted.
     pub(super) taken_over: Counter,
-    /// Tokens that could not be opened: sealed with another key, or meddled with.
+    /// What could not be opened: sealed with another key, or meddled with.
     pub(super) unreadable: Counter,
 }
 
@@ -31,6 +33,7 @@ impl Metrics {
             up: Gauge::default(),
             outages: Counter::default(),
             replicas: Gauge::default(),
+            keys_differ: Gauge::default(),
             calls: Family::default(),
             taken_over: Counter::default(),
             unreadable: Counter::default(),
@@ -43,9 +46,11 @@ impl Metrics {
             "Replicas that share it, as this one last heard",
             metrics.replicas.clone(),
         );
+        let help = "Replicas whose keys of the relay are not, or soon will not be, accepted by this one";
+        registry.register("keys_differ", help, metrics.keys_differ.clone());
         registry.register("calls", "Round trips by kind and outcome", metrics.calls.clone());
         registry.register("taken_over", "Tokens that another replica had minted", metrics.taken_over.clone());
-        let help = "Shared tokens that could not be opened";
+        let help = "Shared tokens, tasks and submits that could not be opened";
         registry.register("unreadable", help, metrics.unreadable.clone());
         metrics
     }

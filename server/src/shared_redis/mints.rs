@@ -59,7 +59,7 @@ return 0
 /// The shared tokens.
 pub(super) struct Mints {
     link: Arc<Link>,
-    pub(super) seals: ArcSwap<Seals>,
+    seals: Arc<ArcSwap<Seals>>,
     claim: Script,
     publish: Script,
 }
@@ -193,9 +193,9 @@ impl Listening {
 }
 
 impl Mints {
-    pub(super) fn new(link: Arc<Link>, seals: Seals) -> Self {
+    pub(super) fn new(link: Arc<Link>, seals: Arc<ArcSwap<Seals>>) -> Self {
         let (claim, publish) = (Script::new(CLAIM), Script::new(PUBLISH));
-        Self { link, seals: ArcSwap::from_pointee(seals), claim, publish }
+        Self { link, seals, claim, publish }
     }
 
     pub(super) fn listen(&self, place: &Place) -> Listening {

@@ -1,15 +1,22 @@
-//! What several replicas share on Redis (or Valkey): upstream tokens, limits, what was shown and what was revoked.
+//! What several replicas share on Redis (or Valkey): upstream tokens, limits, what was shown and what was revoked; of the
+//! relay, its tasks, its submits and whose turn it is to poll.
 //!
 //! No store of its own stands behind a trait here: each stage keeps its memory, and this beside it. A hit asks
 //! nothing of it, and whatever it cannot answer, the stage decides by its own memory. Knows no stage.
 
 mod client;
+mod inspector;
+mod keyrings;
+mod leases;
 mod link;
 mod metrics;
 mod mints;
 mod permits;
 mod records;
 mod seal;
+mod seconds;
+mod submits;
+mod tasks;
 
 use std::{
     sync::Arc,
@@ -22,11 +29,19 @@ use prometheus_client::registry::Registry;
 use tokio::sync::broadcast;
 use valet_clock::{ClockExt, SharedClock};
 
-use self::{link::Link, metrics::Metrics, mints::Mints, permits::Scripts, records::Records, seal::Seals};
 pub use self::{
+    inspector::{Inspection, Uninspected, inspect},
+    leases::{Attended, Queried, Query, Service, Turn},
     mints::{Claimed, Lease, Listening, Place, Taken, Told},
     permits::{Measure, Permits, Take},
     records::Remembered,
+    seconds::SetAside,
+    submits::{Fate, Submit, SubmitListening, SubmitName},
+    tasks::{Cursor, Note, Noted, Rank, Read, TaskName, Use},
+};
+use self::{
+    keyrings::Keyrings, leases::Leases, link::Link, metrics::Metrics, mints::Mints, permits::Scripts,
+    records::Records, seal::Seals, seconds::Seconds, submits::Submits, tasks::Tasks,
 };
 use crate::config::{self, Without};
 
@@ -46,12 +61,22 @@ const SETTLE: Duration = Duration::from_secs(4);
 pub struct Away;
 
 /// Something that replicas tell one another, or that happened to the connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Said {
     /// Something changed at the place of that digest.
     Minted([u8; 16]),
     /// A token was revoked.
     Revoked(Remembered),
+    /// Records of tasks were written.
+    Noted,
+    /// Something became of a submit.
+    Ended(SubmitName),
+    /// Somebody asks how far these tasks are: whoever polls them is to look.
+    Asked(Arc<[TaskName]>),
+    /// Somebody waits for these tasks.
+    Watched(Arc<[TaskName]>),
+    /// Whoever polls these tasks has looked, or cannot just now.
+    Looked(Arc<[TaskName]>),
     /// The connection is there, or there is nothing left behind it: what this replica knows is to be added.
     Joined,
     /// The connection is away.
@@ -61,8 +86,14 @@ pub enum Said {
 /// The state that this replica shares with others.
 pub struct Shared {
     link: Arc<Link>,
+    seals: Arc<ArcSwap<Seals>>,
     mints: Mints,
     records: Records,
+    tasks: Tasks,
+    submits: Submits,
+    seconds: Seconds,
+    leases: Leases,
+    keyrings: Keyrings,
     scripts: Arc<Scripts>,
     without: ArcSwap<Without>,
     clock: SharedClock,
@@ -79,8 +110,15 @@ impl Shared {
         registry: &mut Registry,
     ) -> Arc<Self> {
         let link = Link::new(config, instance.to_owned(), Metrics::register(registry));
+        let seals = Arc::new(ArcSwap::from_pointee(Seals::new(&config.keys)));
         Arc::new(Self {
-            mints: Mints::new(link.clone(), Seals::new(&config.keys)),
+            mints: Mints::new(link.clone(), seals.clone()),
+            tasks: Tasks::new(link.clone(), seals.clone()),
+            submits: Submits::new(link.clone(), seals.clone()),
+            seconds: Seconds::new(link.clone()),
+            leases: Leases::new(link.clone()),
+            keyrings: Keyrings::new(link.clone(), seals.clone()),
+            seals,
             records: Records::new(link.clone()),
             scripts: Arc::new(Scripts::new()),
             without: ArcSwap::from_pointee(config.without),
@@ -92,7 +130,7 @@ impl Shared {
     /// Takes up what of a changed configuration can be taken up: the sealing keys, and what is done without the
     /// server.
     pub fn reconfigure(&self, config: &config::Shared) {
-        self.mints.seals.store(Arc::new(Seals::new(&config.keys)));
+        self.seals.store(Arc::new(Seals::new(&config.keys)));
         self.without.store(Arc::new(config.without));
     }
 
@@ -206,6 +244,133 @@ impl Shared {
         self.records.revoked().await
     }
 
+    /// Tells the others of tasks; if under a lease, by what it is of and its fence.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn note(&self, notes: &[Note], lease: Option<(Service<'_>, &str)>) -> Result<Noted, Away> {
+        let lease = lease.map(|(service, fence)| (service.lease(), fence));
+        self.tasks.note(notes, lease.as_ref().map(|(lease, fence)| (&**lease, *fence))).await
+    }
+
+    /// Reads what has become of tasks since.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn read(&self, since: &Cursor) -> Result<Read, Away> {
+        self.tasks.read(since).await
+    }
+
+    /// Hears what becomes of a submit.
+    #[must_use]
+    pub fn listen_for(&self, name: SubmitName) -> SubmitListening {
+        self.submits.listen(name)
+    }
+
+    /// Claims the submit of an app, which may have `most` of them at a time, for `life`; `content` is what the others
+    /// see of it.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn claim_submit(
+        &self,
+        whose: (&str, &SubmitName),
+        content: &[u8],
+        life: Duration,
+        most: usize,
+    ) -> Result<Submit, Away> {
+        self.submits.claim(whose, content, life, most).await
+    }
+
+    /// Tells what became of a submit of an app.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn tell_submit(
+        &self,
+        whose: (&str, &SubmitName),
+        fate: Fate<'_>,
+        life: Duration,
+    ) -> Result<(), Away> {
+        self.submits.tell(whose, fate, life).await
+    }
+
+    /// Sets seconds aside in the count of that name, of `most` a day.
+    ///
+    /// # Errors
+    /// [`Away`], also for a few seconds after everything was lost.
+    pub async fn set_aside(&self, count: &str, seconds: u64, most: u64) -> Result<SetAside, Away> {
+        self.seconds.set_aside(count, seconds, most).await
+    }
+
+    /// Gives seconds back that were set aside on a day and in an epoch.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn give_back(&self, count: &str, seconds: u64, day: u64, epoch: &str) -> Result<(), Away> {
+        self.seconds.give_back(count, seconds, day, epoch).await
+    }
+
+    /// Whose turn it is to poll an upstream: renews the lease of that fence, or takes one if nobody has it. `direct` tells
+    /// for how long this replica has direct callers.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn hold(
+        &self,
+        service: Service<'_>,
+        fence: Option<&str>,
+        direct: Duration,
+    ) -> Result<Attended, Away> {
+        self.leases.hold(service, fence, direct).await
+    }
+
+    /// Takes a query from what an account may be asked.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn query(&self, query: Query<'_>) -> Result<Queried, Away> {
+        self.leases.query(query).await
+    }
+
+    /// Gives a lease up.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn leave(&self, service: Service<'_>, fence: &str) -> Result<(), Away> {
+        self.leases.leave(service, fence).await
+    }
+
+    /// The names of the relay's keys that each of the other replicas has.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn other_keys(&self) -> Result<Vec<String>, Away> {
+        self.keyrings.others().await
+    }
+
+    /// Tells the others the names of the relay's keys that this replica has, or that it has none any more; gives those
+    /// of each of them.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn tell_keys(&self, keys: Option<&str>) -> Result<Vec<String>, Away> {
+        self.keyrings.tell(keys).await
+    }
+
+    /// So many replicas have other keys of the relay.
+    pub fn keys_differ(&self, replicas: usize) {
+        self.link.metrics.keys_differ.set(i64::try_from(replicas).unwrap_or(i64::MAX));
+    }
+
+    /// Says something to all replicas.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn say(&self, said: &Said) -> Result<(), Away> {
+        self.link.say(said).await
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -214,6 +379,10 @@ impl Shared {
 }
 
 impl Said {
+    /// The most tasks that one message is of.
+    pub const MOST_NAMES: usize = 500;
+    const NOTED: &'static str = "noted";
+
     /// As it is told on the channel.
     fn text(&self) -> String {
         match self {
@@ -221,8 +390,24 @@ impl Said {
             Self::Revoked((token, life)) => {
                 format!("revoked {} {}", HEXLOWER.encode(token), life.as_millis())
             }
+            Self::Noted => Self::NOTED.to_owned(),
+            Self::Ended(name) => format!("ended {}", HEXLOWER.encode(name)),
+            Self::Asked(names) => Self::listed("asked", names),
+            Self::Watched(names) => Self::listed("watched", names),
+            Self::Looked(names) => Self::listed("looked", names),
             Self::Joined | Self::Fell => String::new(),
         }
+    }
+
+    fn listed(word: &str, names: &[TaskName]) -> String {
+        format!("{word} {}", HEXLOWER.encode(names.as_flattened()))
+    }
+
+    /// The names behind a word, as many as one message has at most.
+    fn names(text: &str) -> Option<Arc<[TaskName]>> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        let (names, rest) = bytes.as_chunks::<16>();
+        (rest.is_empty() && (1..=Self::MOST_NAMES).contains(&names.len())).then(|| names.into())
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -232,6 +417,11 @@ impl Said {
                 Some(Self::Minted(HEXLOWER.decode(digest.as_bytes()).ok()?.try_into().ok()?))
             }
             ["revoked", token, life] => Self::remembered(token, life).map(Self::Revoked),
+            [Self::NOTED] => Some(Self::Noted),
+            ["ended", name] => Some(Self::Ended(HEXLOWER.decode(name.as_bytes()).ok()?.try_into().ok()?)),
+            ["asked", names] => Self::names(names).map(Self::Asked),
+            ["watched", names] => Self::names(names).map(Self::Watched),
+            ["looked", names] => Self::names(names).map(Self::Looked),
             _ => None,
         }
     }
@@ -256,10 +446,23 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard_and_what_is_not_ours_is_not() {
-        for said in [Said::Minted([7; 16]), Said::Revoked(([9; 32], Duration::from_millis(1500)))] {
+        let names: Arc<[TaskName]> = [[1; 16], [2; 16]].into();
+        for said in [
+            Said::Minted([7; 16]),
+            Said::Revoked(([9; 32], Duration::from_millis(1500))),
+            Said::Noted,
+            Said::Ended([3; 32]),
+            Said::Asked(names.clone()),
+            Said::Watched(names.clone()),
+            Said::Looked(names),
+        ] {
             assert_eq!(Said::parse(said.text().as_bytes()), Some(said));
         }
         let long = format!("revoked {} 1", "00".repeat(33));
+        let many = format!("asked {}", "00".repeat(16 * (Said::MOST_NAMES + 1)));
+        for other in ["asked", "asked ", "asked 00", &many, "ended 00", "noted x"] {
+            assert_eq!(Said::parse(other.as_bytes()), None, "{other}");
+        }
         for other in ["", "minted", "minted xyz", "minted 00", "revoked 00 1", long.as_str(), "hello"] {
             assert_eq!(Said::parse(other.as_bytes()), None, "{other}");
         }

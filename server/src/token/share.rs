@@ -11,14 +11,14 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use valet_pacing::{Pressure, Quota, RateBudget};
 
-use crate::shared_redis::Shared;
+use crate::shared_redis::{self, Attended, Away, Queried, Query, Shared};
 
 /// About how often a client of one-minute tokens asks: it gets one with 42 to 60 s left, and renews
 /// it before its end.
@@ -34,6 +34,8 @@ pub struct Share {
     windows: Mutex<Windows>,
     relay: Relay,
     shared: Option<Arc<Shared>>,
+    /// Another replica has direct callers.
+    has_direct_elsewhere: AtomicBool,
 }
 
 /// What the relay uses.
@@ -65,6 +67,7 @@ impl Share {
             windows: Mutex::new(Windows { began: now, previous: 0 }),
             relay: Relay { budget: RateBudget::new(now), state: Mutex::default() },
             shared: None,
+            has_direct_elsewhere: AtomicBool::new(false),
         }
     }
 
@@ -94,6 +97,48 @@ impl Share {
         Ok(())
     }
 
+    /// Takes a query of the relay from what all replicas take of the account's; under the lease of that `fence`, or
+    /// under none.
+    pub(super) async fn draw_query(
+        &self,
+        (service, per_second): (shared_redis::Service<'_>, u32),
+        burst: u32,
+        fence: Option<&str>,
+        now: Instant,
+    ) -> Result<Queried, Away> {
+        let shared = self.shared.as_ref().ok_or(Away)?;
+        if let Some(pause) = self.relay.lock().pressure.pause(now) {
+            return Ok(Queried::Wait(pause));
+        }
+        let quota = self.quota_of(1, per_second, burst, now);
+        let queried = shared.query(Query { service, fence, quota, memory: WINDOW }).await?;
+        if queried == Queried::Taken {
+            // So that this replica can tell about when there will be another.
+            let _ = self.relay.budget.take(now, quota);
+            self.relay.lock().asked = Some(now);
+        }
+        Ok(queried)
+    }
+
+    /// From now on this replica asks by itself, at its share: not before the first of it has accrued, whatever was
+    /// asked until now.
+    pub(super) fn fall_back(&self, per_second: u32, now: Instant) {
+        let _ = self.relay.budget.take(now, self.quota(per_second, 1, now));
+    }
+
+    /// For how long there are direct callers of this replica's.
+    pub(super) fn direct(&self, now: Instant) -> Duration {
+        if self.callers(now) > 0 { WINDOW } else { Duration::ZERO }
+    }
+
+    /// What the replicas know of the account.
+    pub(super) fn attended(&self, attended: &Attended, now: Instant) {
+        self.has_direct_elsewhere.store(attended.has_direct, Relaxed);
+        if attended.is_asked {
+            self.relay.lock().asked = Some(now);
+        }
+    }
+
     /// How long it is until the relay may ask.
     pub(super) fn query_wait(&self, per_second: u32, burst: u32, now: Instant) -> Duration {
         let paused = self.relay.lock().pressure.pause(now);
@@ -111,9 +156,15 @@ impl Share {
 
     /// One less than the account may make: what is sent a second apart may arrive closer together.
     fn quota(&self, per_second: u32, burst: u32, now: Instant) -> Quota {
-        let left = if self.callers(now) > 0 { per_second - reserve(per_second) } else { per_second };
+        self.quota_of(self.replicas(), per_second, burst, now)
+    }
+
+    /// The same, of one of so many replicas.
+    fn quota_of(&self, replicas: u32, per_second: u32, burst: u32, now: Instant) -> Quota {
+        let has_direct = self.callers(now) > 0 || self.has_direct_elsewhere.load(Relaxed);
+        let left = if has_direct { per_second - reserve(per_second) } else { per_second };
         let permits = f64::from(left.saturating_sub(1).max(1)) / self.relay.lock().pressure.stretch();
-        Quota::every(Duration::from_secs_f64(1.0 / permits) * self.replicas(), burst)
+        Quota::every(Duration::from_secs_f64(1.0 / permits) * replicas, burst)
     }
 
     /// The queries a second that one caller may make, of the `per_second` that the account may.

@@ -12,6 +12,7 @@ use super::{AppTokens, LiveToken, Metrics, Minted, Source, pool::Pool, probe, sh
 use crate::{
     config,
     policy::{Edition, Editions, UpstreamUse},
+    shared_redis::{Attended, Away, Queried, Service},
 };
 
 /// Whose tokens the broker's own are in the cache: no app can be called so.
@@ -94,6 +95,37 @@ impl Upstream {
     /// How long until there is one.
     pub fn take_query(&self, burst: u32, now: Instant) -> Result<(), Duration> {
         self.share.take_query(self.config.queries_per_second, burst, now)
+    }
+
+    /// Takes a status query of the relay from what all replicas take of the account's budget, `burst` of them at once;
+    /// under the lease of `service`'s poller of that `fence`, or under none.
+    ///
+    /// # Errors
+    /// If there is nothing that replicas share, or it is away.
+    pub async fn draw_query(
+        &self,
+        service: Service<'_>,
+        burst: u32,
+        fence: Option<&str>,
+        now: Instant,
+    ) -> Result<Queried, Away> {
+        self.share.draw_query((service, self.config.queries_per_second), burst, fence, now).await
+    }
+
+    /// From now on the relay asks by this replica's share.
+    pub fn fall_back(&self, now: Instant) {
+        self.share.fall_back(self.config.queries_per_second, now);
+    }
+
+    /// For how long this replica has direct callers.
+    #[must_use]
+    pub fn direct(&self, now: Instant) -> Duration {
+        self.share.direct(now)
+    }
+
+    /// What the replicas know of its account.
+    pub fn attended(&self, attended: &Attended, now: Instant) {
+        self.share.attended(attended, now);
     }
 
     /// How long it is until the relay may ask.

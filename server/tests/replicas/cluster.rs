@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
 use valet_clock::{Clock, ClockExt, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
-use valet_server::secret::AppSecret;
+use valet_server::{keyring::Keyring, secret::AppSecret};
 
 use crate::{Tokens, island::Island};
 
@@ -133,18 +133,25 @@ pub(crate) struct Replica {
 
 impl Replica {
     async fn start(files: &TempDir, number: usize, config: &str) -> Self {
-        let file = |name: &str| files.path().join(format!("{number}-{name}"));
-        let (path, ready, log) = (file("valet.toml"), file("ready"), file("log"));
-        let audit = format!("[audit]\npath = {:?}\n", file("audit.jsonl"));
-        fs::write(&path, format!("{config}{audit}")).unwrap();
-        let mut server = Command::new(SERVER);
-        server.arg("serve").arg("--config").arg(&path).arg("--ready-file").arg(&ready).env("KEY", KEY);
-        server.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Process(server.stderr(File::create(&log).unwrap()).spawn().unwrap());
+        let ready = files.path().join(format!("{number}-ready"));
+        let (process, log) = Self::spawn(files, number, config);
         until(async || fs::read_to_string(&ready).is_ok_and(|line| line.ends_with('\n'))).await;
         let ready: Value = serde_json::from_str(&fs::read_to_string(&ready).unwrap()).unwrap();
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         Self { process, address: address("listen"), metrics: address("metrics"), log }
+    }
+
+    /// The process, and where its log is.
+    fn spawn(files: &TempDir, number: usize, config: &str) -> (Process, PathBuf) {
+        let file = |name: &str| files.path().join(format!("{number}-{name}"));
+        let (path, ready, log) = (file("valet.toml"), file("ready"), file("log"));
+        let audit = format!("[audit]\npath = {:?}\n", file("audit.jsonl"));
+        let config = config.replace("STATE", &file("state").display().to_string());
+        fs::write(&path, format!("{config}{audit}")).unwrap();
+        let mut server = Command::new(SERVER);
+        server.arg("serve").arg("--config").arg(&path).arg("--ready-file").arg(&ready).env("KEY", KEY);
+        server.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+        (Process(server.stderr(File::create(&log).unwrap()).spawn().unwrap()), log)
     }
 
     pub(crate) fn kill(&mut self) {
@@ -160,6 +167,10 @@ impl Replica {
         self.process.signal(Signal::CONT);
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -172,23 +183,31 @@ pub(crate) struct Cluster {
     pub(crate) sandbox: SandboxHandle,
     pub(crate) redis: Redis,
     pub(crate) replicas: Vec<Replica>,
-    secret: Arc<AppSecret>,
+    pub(crate) secret: Arc<AppSecret>,
     issued: Arc<AtomicUsize>,
-    http: Client,
-    _files: TempDir,
+    pub(crate) http: Client,
+    config: String,
+    files: TempDir,
 }
 
 impl Cluster {
     pub(crate) async fn start(replicas: usize) -> Self {
-        Self::start_with(replicas, None, "").await
+        Self::start_with(replicas, None, "mode = \"direct\"", "").await
     }
 
     /// The same, whose replicas can be cut from the Redis; with more settings of the app.
     pub(crate) async fn start_on_wires(replicas: usize, app: &str) -> Self {
-        Self::start_with(replicas, Some(Island::with_wires(replicas)), app).await
+        let app = format!("mode = \"direct\"\n{app}");
+        Self::start_with(replicas, Some(Island::with_wires(replicas)), &app, "").await
     }
 
-    async fn start_with(replicas: usize, island: Option<Island>, app: &str) -> Self {
+    /// With an app at the relay; every replica has a folder of its own, with the same keys.
+    pub(crate) async fn with_relay(replicas: usize) -> Self {
+        let relay = "public_url = \"http://127.0.0.1:9\"\n[relay]\nstate = \"STATE\"\nprivate_hosts = true\n";
+        Self::start_with(replicas, None, "mode = \"relay\"", relay).await
+    }
+
+    async fn start_with(replicas: usize, island: Option<Island>, app: &str, relay: &str) -> Self {
         let sandbox = Sandbox::bind(Settings::default().with_key(KEY), Arc::new(SystemClock)).await.unwrap();
         let (base_url, handle) = (sandbox.base_url(), sandbox.handle());
         tokio::spawn(sandbox.run(std::future::pending()));
@@ -202,25 +221,37 @@ impl Cluster {
         let config = |number: usize| {
             format!(
                 "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n\
-                 [shared]\nurl = \"redis://{}\"\nallow_plain = true\n\
+                 {relay}[shared]\nurl = \"redis://{}\"\nallow_plain = true\n\
                  keys = [{{ id = \"1\", file = {key:?} }}]\n\
                  [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
-                 [apps.acme]\nmode = \"direct\"\nsecrets = [\"{}\"]\n\
+                 [apps.acme]\nsecrets = [\"{}\"]\n\
                  rate = {{ per_second = 1000000, burst = 1000000 }}\n{app}\n",
                 redis.addresses[number],
                 secret.hash()
             )
         };
         let mut started = Vec::new();
+        let keys = Keyring::generate(SystemClock.unix());
         for number in 0..replicas {
+            keys.write(&state(&files, number)).unwrap();
             started.push(Replica::start(&files, number, &config(number)).await);
         }
+        let config = config(0);
         let (secret, issued) = (Arc::new(secret), Arc::default());
         let http = Client::builder().no_proxy().build().unwrap();
         let cluster =
-            Self { island, sandbox: handle, redis, replicas: started, secret, issued, http, _files: files };
+            Self { island, sandbox: handle, redis, replicas: started, secret, issued, http, config, files };
         cluster.joined().await;
         cluster
+    }
+
+    /// What a replica with keys of its own says, which does not start.
+    pub(crate) fn stranger(&self) -> String {
+        let number = self.replicas.len();
+        state(&self.files, number);
+        let (mut process, log) = Replica::spawn(&self.files, number, &self.config);
+        assert!(!process.0.wait().unwrap().success());
+        fs::read_to_string(log).unwrap()
     }
 
     /// Waits until every replica that lives has the Redis.
@@ -302,6 +333,13 @@ impl Cluster {
     async fn get(&self, url: &str) -> String {
         self.http.get(url).send().await.unwrap().text().await.unwrap()
     }
+}
+
+/// The folder of a replica's state.
+fn state(files: &TempDir, number: usize) -> PathBuf {
+    let state = files.path().join(format!("{number}-state"));
+    fs::create_dir(&state).unwrap();
+    state
 }
 
 /// Clients at work.

@@ -6,6 +6,8 @@
 mod cluster;
 /// A network that can be cut.
 mod island;
+/// The relay: whoever polls or submits is killed or paused.
+mod relay;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -7,15 +7,19 @@ use redis::cmd;
 use tempfile::TempDir;
 use valet_clock::ManualClock;
 use valet_demo::StackSettings;
+use valet_sandbox::{Fault, Operation};
+use valet_server::secret::AppSecret;
 
 use super::{
-    keys,
+    documented_rules, documented_user, keys,
     records::{assertion, show},
+    relay::{handle, recordings},
 };
 use crate::{
-    harness::{SHARED, Stage, UNHURRIED},
+    harness::{SECOND, SHARED, Stage, UNHURRIED},
     jose::Signer,
     redis::Redis,
+    relayed::{Relayed, status},
     secrets::Log,
 };
 
@@ -23,20 +27,19 @@ use crate::{
 async fn the_user_of_the_documentation_may_do_all_that_a_replica_does() {
     let clock = ManualClock::new();
     let mut redis = Redis::start(&clock);
-    let page = include_str!("../../../docs/scale.md");
-    let rules = page.lines().find_map(|line| line.strip_prefix("user valet ")).unwrap();
-    let rules = rules.replace("PASSWORD", "a-password");
-    redis.run(cmd("ACL").arg("SETUSER").arg("valet").arg(rules.split(' ').collect::<Vec<_>>()));
-    redis.run(cmd("ACL").arg("SETUSER").arg("default").arg("resetpass").arg(">of-the-test"));
-    redis.password = Some("of-the-test".into());
-    let files = tempfile::tempdir().unwrap();
-    let password = files.path().join("password");
-    std::fs::write(&password, "a-password\n").unwrap();
-    let more = format!("username = \"valet\"\npassword = {{ file = {password:?} }}\n");
-    let signer = Signer::es256("one");
-    let app =
-        format!("{UNHURRIED}\ntokens_per_day = 1000\n[apps.signs]\njwks = {{ keys = [{}] }}", signer.toml());
-    let config = "public_url = \"https://valet.example.com\"".to_owned();
+    let (files, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let more = documented_user(&mut redis, files.path());
+    let (signer, secret) = (Signer::es256("one"), AppSecret::generate());
+    let app = format!(
+        "{UNHURRIED}\ntokens_per_day = 1000\n[apps.signs]\njwks = {{ keys = [{}] }}\n\
+         [apps.relayed]\nmode = \"relay\"\nsecrets = [\"{}\"]\naudio_seconds_per_day = 300\nseconds_per_file = 100",
+        signer.toml(),
+        secret.hash()
+    );
+    let config = format!(
+        "public_url = \"https://valet.example.com\"\n[relay]\nstate = {:?}\nprivate_hosts = true",
+        state.path()
+    );
     let settings = StackSettings { app, config, upstream: SHARED.into(), ..StackSettings::default() };
     let stage = Stage::of_brokers(settings, vec![clock.handle("broker"); 2], clock, Some(redis), &more).await;
     stage.joined(2).await;
@@ -44,7 +47,23 @@ async fn the_user_of_the_documentation_may_do_all_that_a_replica_does() {
     stage.published(1).await;
     assert_eq!((stage.ask_of(1).await.token(), stage.mints()), (token, 1));
     assert_eq!(show(&stage, 0, &assertion(&stage, &signer, "1")).await.status, 200);
-    for kind in ["claim", "publish", "draw_rate", "draw_day", "record", "revoked", "attend"] {
+    let relayed = Relayed { stage, recordings: recordings().await, state };
+    relays(&relayed, secret.expose()).await;
+    let stage = relayed.stage;
+    let of_relay = [
+        "note",
+        "read",
+        "claim_submit",
+        "end_submit",
+        "set_aside",
+        "give_back",
+        "hold",
+        "query",
+        "say",
+        "tell_keys",
+    ];
+    let others = ["claim", "publish", "draw_rate", "draw_day", "record", "revoked", "attend"];
+    for kind in of_relay.into_iter().chain(others) {
         assert!(stage.calls(kind).await > 0, "{kind}");
         let failed = format!("valet_shared_calls_total{{kind=\"{kind}\",outcome=\"failed\"}}");
         assert_eq!(stage.series::<u64>(&failed).await, 0, "{kind}");
@@ -52,6 +71,7 @@ async fn the_user_of_the_documentation_may_do_all_that_a_replica_does() {
     stage.joined(2).await;
     // It was allowed nothing that nobody asked for.
     let called = commands_called(stage.redis.as_ref().unwrap());
+    let rules = documented_rules();
     let allowed = rules.split(' ').filter_map(|rule| rule.strip_prefix('+')).filter(|rule| *rule != "@all");
     for command in allowed.filter(|command| !CONNECTING.contains(command)) {
         assert!(called.contains(command), "{command} is allowed, and not needed: {called:?}");
@@ -59,8 +79,30 @@ async fn the_user_of_the_documentation_may_do_all_that_a_replica_does() {
     stage.stop().await;
 }
 
-/// What only some servers, or some settings, make a client say.
-const CONNECTING: [&str; 3] = ["select", "ping", "eval"];
+/// Does what there is to do at the relay, at both replicas.
+async fn relays(relayed: &Relayed, bearer: &str) {
+    // Some replica was there, and is no more.
+    relayed.stage.run(cmd("HSET").arg("valet:keys").arg("gone").arg("x"));
+    let refusal = Fault::on(Operation::Submit).refuse(400, "InvalidParameter", "No.");
+    relayed.stage.stack.sandbox.script(refusal);
+    assert_eq!(relayed.submit_at(0, bearer, Some("k"), "market.wav").await.status, 400);
+    let task = handle(&relayed.submit_at(0, bearer, Some("k"), "market.wav").await);
+    assert_eq!(handle(&relayed.submit_at(1, bearer, Some("k"), "market.wav").await), task);
+    for replica in [0, 1] {
+        let mut now = String::new();
+        while now != "SUCCEEDED" {
+            now = status(&relayed.turned(relayed.waiting_at(replica, &task, bearer), SECOND / 4).await);
+        }
+    }
+    // It is forgotten once the replicas have told of their keys again.
+    while relayed.stage.run(cmd("HGET").arg("valet:keys").arg("gone")) != redis::Value::Nil {
+        relayed.stage.clock.advance(SECOND);
+        relayed.stage.page("/healthz").await;
+    }
+}
+
+/// What only some servers, or some settings, make a client say, and what only `doctor` asks.
+const CONNECTING: [&str; 4] = ["select", "ping", "eval", "info"];
 
 /// The commands that anybody has called, in scripts too.
 fn commands_called(redis: &Redis) -> BTreeSet<String> {

@@ -13,6 +13,8 @@ mod mints;
 mod outages;
 /// What was shown, and what was revoked.
 mod records;
+/// The relay: one record of tasks, one submit for a key, one poller.
+mod relay;
 
 use std::time::Duration;
 
@@ -33,6 +35,30 @@ async fn replicas(count: usize, settings: StackSettings) -> Stage {
     let clock = ManualClock::new();
     let redis = Redis::start(&clock);
     Stage::of_replicas(settings, count, clock, Some(redis)).await
+}
+
+/// So many brokers, and more settings of how they share their state.
+pub(crate) async fn replicas_with(count: usize, settings: StackSettings, more: &str) -> Stage {
+    let clock = ManualClock::new();
+    let redis = Redis::start(&clock);
+    Stage::of_brokers(settings, vec![clock.handle("broker"); count], clock, Some(redis), more).await
+}
+
+/// Has a Redis know the user of the documentation; the settings of a broker that is this user.
+pub(crate) fn documented_user(redis: &mut Redis, files: &std::path::Path) -> String {
+    redis.run(cmd("ACL").arg("SETUSER").arg("valet").arg(documented_rules().split(' ').collect::<Vec<_>>()));
+    redis.run(cmd("ACL").arg("SETUSER").arg("default").arg("resetpass").arg(">of-the-test"));
+    redis.password = Some("of-the-test".into());
+    let password = files.join("password");
+    std::fs::write(&password, "a-password\n").unwrap();
+    format!("username = \"valet\"\npassword = {{ file = {password:?} }}\n")
+}
+
+/// What that user may do.
+fn documented_rules() -> String {
+    let page = include_str!("../../../docs/scale.md");
+    let rules = page.lines().find_map(|line| line.strip_prefix("user valet ")).unwrap();
+    rules.replace("PASSWORD", "a-password")
 }
 
 async fn three() -> Stage {

@@ -303,6 +303,13 @@ impl Board {
         }
     }
 
+    /// A task has ended, as somebody else says.
+    pub(super) fn remove(&mut self, id: &str) {
+        if let Some(&number) = self.numbers.get(id) {
+            self.forget(number);
+        }
+    }
+
     /// How many tasks have not ended.
     pub(super) fn len(&self) -> usize {
         self.places.len()

@@ -16,6 +16,7 @@ use valet_pacing::Stage;
 use super::{
     Line, Service,
     board::{Looked, Step},
+    lease::Not,
     sweep::{Page, status_of},
 };
 use crate::{
@@ -70,27 +71,36 @@ impl Relay {
 async fn drive(relay: Arc<Relay>, line: Arc<Line>) {
     let clock = &relay.issue.clock;
     let mut calls: Calls<'_> = FuturesUnordered::new();
+    // When to look whose turn it is to poll, if there are replicas.
+    let mut attend = Some(clock.now());
     loop {
         let now = clock.now();
         let site = relay.issue.site.load_full();
         let place = line.service.place(&site);
+        if let Some(place) = place
+            && attend.is_some_and(|attend| attend <= now)
+        {
+            attend = relay.attend(&line, &site.upstreams[place], now).await;
+        }
         let next = line.lock().next_time(now).filter(|_| calls.len() < AT_ONCE);
         let at = match (place, next) {
             (Some(place), Some(next)) if next <= now => {
                 let upstream = &site.upstreams[place];
-                match upstream.take_query(1, now) {
+                match relay.take_query(&line, upstream, now).await {
                     Ok(()) => {
                         let step = line.lock().next(now, upstream.config().list_page);
                         calls.extend(step.map(|step| relay.begin(site.clone(), place, step, now)));
                         continue;
                     }
-                    Err(wait) => Some(now + wait),
+                    Err(Not::Before(at)) => Some(at),
+                    Err(Not::Here) => None,
                 }
             }
             (Some(_), next) => next,
             // Its tasks wait for a configuration that has it.
             (None, _) => Some(now + GONE),
         };
+        let at = [at, attend].into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(answer) = calls.next() => relay.note(&line, answer),
@@ -152,6 +162,9 @@ impl Relay {
             Answer::Look { number, task, sent, outcome } => {
                 let looked = self.looked(&task, sent, outcome);
                 line.lock().looked(now, number, looked);
+                if task.take_asked_elsewhere() {
+                    self.replicas.looked(&task);
+                }
             }
             Answer::Page { stage, size, outcome } => {
                 self.listed(line, stage, size, outcome);
@@ -175,10 +188,13 @@ impl Relay {
                     return Looked::Failed { retry_after: None };
                 }
                 let has_ended = is_final(status(&document));
+                let is_first = task.known().document.is_none();
                 if has_ended {
                     self.ended(task, &document);
                 }
-                task.learn(&document, now);
+                if task.learn(&document, now) || has_ended || is_first {
+                    self.replicas.tell(task);
+                }
                 if has_ended { Looked::Ended } else { Looked::Unfinished { sent } }
             }
             Err(refused) => {
@@ -213,7 +229,9 @@ impl Relay {
         };
         let told = line.lock().listed(now, &page);
         for (task, status) in told {
-            task.listed(&status, now);
+            if task.listed(&status, now) {
+                self.replicas.tell(&task);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 mod board;
 mod drive;
 mod fair;
+mod lease;
 mod sweep;
 
 use std::{
@@ -14,9 +15,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::board::Board;
+use self::{board::Board, lease::Polls};
 use super::task::{Known, Task};
-use crate::site::Site;
+use crate::{shared_redis, site::Site};
 
 /// The pollers of all upstreams.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub(super) struct Poller {
 
 /// An upstream, by its name and its account: under the same name there may be another account one day.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Service {
+pub(super) struct Service {
     upstream: Arc<str>,
     account: String,
 }
@@ -38,6 +39,9 @@ struct Service {
 struct Line {
     service: Service,
     board: Mutex<Board>,
+    polls: Mutex<Polls>,
+    /// Told when it is another's turn to poll.
+    turned: Arc<Notify>,
     /// Told whenever there may be something else to do.
     changed: Notify,
 }
@@ -57,8 +61,9 @@ impl Poller {
     }
 
     /// Somebody asks how far a task is, and does not wait. Tells whether somebody will look right away.
-    pub(super) fn hurry(&self, task: &Task, now: Instant) -> bool {
+    pub(super) fn hurry(&self, task: &Arc<Task>, now: Instant, unix: Duration) -> bool {
         task.ask(now);
+        self.ensure(task, now, unix);
         let line = self.line(task);
         let is_next = line.lock().hurry(&task.key.id, now);
         line.changed.notify_one();
@@ -66,9 +71,62 @@ impl Poller {
     }
 
     /// Somebody begins to wait for a task.
-    pub(super) fn watch(&self, task: &Task, now: Instant) {
+    pub(super) fn watch(&self, task: &Arc<Task>, now: Instant, unix: Duration) {
+        self.ensure(task, now, unix);
         let line = self.line(task);
         line.lock().watch(&task.key.id, now);
+        line.changed.notify_one();
+    }
+
+    /// A task of another replica's is followed here as well, once somebody asks here, unless that one polls for all.
+    fn ensure(&self, task: &Arc<Task>, now: Instant, unix: Duration) {
+        if !task.is_own() && !task.has_ended() && !self.is_elsewhere(task) {
+            self.follow(task.clone(), now, unix);
+        }
+    }
+
+    /// Another replica has told of a task: it is followed, if this one polls for all.
+    pub(super) fn hear(&self, task: &Arc<Task>, now: Instant, unix: Duration) {
+        if matches!(self.line(task).polls(), Polls::Here(_)) {
+            self.follow(task.clone(), now, unix);
+        }
+    }
+
+    /// Another replica has told that a task has ended.
+    pub(super) fn forget(&self, task: &Task) {
+        self.line(task).lock().remove(&task.key.id);
+    }
+
+    /// Whether another replica polls.
+    pub(super) fn is_elsewhere(&self, task: &Task) -> bool {
+        self.line(task).polls() == Polls::Elsewhere
+    }
+
+    /// Whether this replica polls, for all or for itself.
+    pub(super) fn polls_here(&self, task: &Task) -> bool {
+        matches!(self.line(task).polls(), Polls::Here(_) | Polls::Each { .. })
+    }
+
+    /// Completes when it is another's turn to poll a task. Told of what happens from now on.
+    pub(super) fn turned(&self, task: &Task) -> impl Future<Output = ()> + use<> {
+        let mut turned = Box::pin(self.line(task).turned.clone().notified_owned());
+        turned.as_mut().enable();
+        turned
+    }
+
+    /// The fence of the lease under which a task is polled here, for all, and what it is of.
+    pub(super) fn lease_of(&self, task: &Task) -> Option<(Service, String)> {
+        let line = self.line(task);
+        match line.polls() {
+            Polls::Here(fence) => Some((line.service.clone(), fence)),
+            _ => None,
+        }
+    }
+
+    /// It is another's turn by now.
+    pub(super) fn fenced(&self, task: &Task) {
+        let line = self.line(task);
+        line.set_polls(Polls::Elsewhere);
         line.changed.notify_one();
     }
 
@@ -85,8 +143,13 @@ impl Poller {
         if let Some(line) = lines.get(&service) {
             return line.clone();
         }
-        let line =
-            Arc::new(Line { service: service.clone(), board: Mutex::default(), changed: Notify::new() });
+        let line = Arc::new(Line {
+            service: service.clone(),
+            board: Mutex::default(),
+            polls: Mutex::default(),
+            turned: Arc::default(),
+            changed: Notify::new(),
+        });
         lines.insert(service, line.clone());
         drop(lines);
         self.opened.notify_one();
@@ -99,6 +162,11 @@ impl Poller {
 }
 
 impl Service {
+    /// As replicas call it.
+    pub(super) fn shared(&self) -> shared_redis::Service<'_> {
+        shared_redis::Service { upstream: &self.upstream, account: &self.account }
+    }
+
     /// Its place in a site: under its name, or else, if that was changed, any of its account's.
     fn place(&self, site: &Site) -> Option<usize> {
         let mut of_account = (site.upstreams.iter().enumerate())
@@ -110,6 +178,20 @@ impl Service {
 }
 
 impl Line {
+    fn polls(&self) -> Polls {
+        self.polls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whose turn it is from now on; gives whose it was.
+    fn set_polls(&self, polls: Polls) -> Polls {
+        let mut now = self.polls.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *now, polls);
+        if before != *now {
+            self.turned.notify_waiters();
+        }
+        before
+    }
+
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }

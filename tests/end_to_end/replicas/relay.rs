@@ -1,0 +1,482 @@
+//! The relay at several brokers that share a Redis: one record of tasks, one submit for a key, one poller.
+
+use std::time::Duration;
+
+use ::redis::{Value, cmd};
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use valet_clock::Clock;
+use valet_demo::{APP, StackSettings, recordings::Recordings};
+use valet_sandbox::{Fault, Operation};
+use valet_server::secret::AppSecret;
+
+use super::{keys, replicas_with};
+use crate::{
+    harness::{Answer, SECOND, SHARED, UNHURRIED, answered, promptly},
+    relayed::{Relayed, code, status},
+};
+
+const STEP: Duration = Duration::from_millis(250);
+
+impl Relayed {
+    fn request_of(&self, replica: usize, method: Method, path: &str, bearer: &str) -> RequestBuilder {
+        self.stage.request_of(replica, method, &format!("/api/v1{path}")).bearer_auth(bearer)
+    }
+
+    async fn get_of(&self, replica: usize, path: &str, bearer: &str) -> Answer {
+        answered(self.request_of(replica, Method::GET, path, bearer)).await
+    }
+
+    /// Submits at a replica, under a key if there is one.
+    fn submitting_at(
+        &self,
+        replica: usize,
+        bearer: &str,
+        key: Option<&str>,
+        file: &str,
+    ) -> JoinHandle<Answer> {
+        let path = "/services/audio/asr/transcription";
+        let request =
+            self.request_of(replica, Method::POST, path, bearer).header("x-dashscope-async", "enable");
+        let request = request.json(&self.submission(&[&self.recordings.url(file)]));
+        let keyed = |key| request.try_clone().unwrap().header("idempotency-key", key);
+        tokio::spawn(answered(key.map_or_else(|| request.try_clone().unwrap(), keyed)))
+    }
+
+    pub(super) async fn submit_at(
+        &self,
+        replica: usize,
+        bearer: &str,
+        key: Option<&str>,
+        file: &str,
+    ) -> Answer {
+        promptly(self.submitting_at(replica, bearer, key, file)).await.unwrap()
+    }
+
+    fn submits(&self) -> u64 {
+        self.stage.stack.sandbox.count(Operation::Submit)
+    }
+
+    fn asked(&self) -> u64 {
+        let sandbox = &self.stage.stack.sandbox;
+        sandbox.count(Operation::Query) + sandbox.count(Operation::List)
+    }
+
+    /// Asks a replica, in the background, to be told once the status of a task changes.
+    pub(super) fn waiting_at(&self, replica: usize, task: &str, bearer: &str) -> JoinHandle<Answer> {
+        let request = self.request_of(replica, Method::GET, &format!("/tasks/{task}"), bearer);
+        tokio::spawn(answered(request.header("prefer", "wait=25")))
+    }
+
+    /// Turns the time until a task has a status, as a replica has `told` it or will.
+    async fn told(&self, replica: usize, task: &str, expected: &str, told: &Answer) {
+        let mut now = status(told);
+        while now != expected {
+            let bearer = self.token(None).await;
+            now = status(&self.turned(self.waiting_at(replica, task, &bearer), STEP).await);
+        }
+    }
+
+    /// Waits until some replica polls for all.
+    async fn polled(&self) {
+        promptly(async { while self.stage.metric("valet_shared_polls_for_all").await != 1 {} }).await;
+    }
+}
+
+pub(super) async fn recordings() -> Recordings {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
+    Recordings::serve(&folder).await.unwrap()
+}
+
+pub(super) fn handle(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["output"]["task_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_task_is_known_to_every_replica_and_one_of_them_asks_for_all() {
+    let relayed = Relayed::of_replicas(3, "").await;
+    let sandbox = &relayed.stage.stack.sandbox;
+    sandbox.set_task_time(SECOND * 10, SECOND * 20);
+    let bearer = relayed.token(None).await;
+    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
+    relayed.polled().await;
+    for replica in [1, 2, 0] {
+        let list = relayed.get_of(replica, "/tasks/", &bearer).await.json();
+        assert_eq!((list["total"].as_u64(), list["data"][0]["task_id"].as_str()), (Some(1), Some(&*task)));
+        assert_eq!(list["data"][0]["model_name"], "fun-asr");
+        assert_eq!(status(&relayed.get_of(replica, &format!("/tasks/{task}"), &bearer).await), "PENDING");
+    }
+    // Whoever waits, wherever that is, is told by the one that asks.
+    let began = relayed.stage.clock.unix();
+    for expected in ["RUNNING", "SUCCEEDED"] {
+        let waiting = [0, 1, 2].map(|replica| (replica, relayed.waiting_at(replica, &task, &bearer)));
+        for (replica, waiting) in waiting {
+            let told = relayed.turned(waiting, STEP).await;
+            relayed.told(replica, &task, expected, &told).await;
+        }
+    }
+    let (asked, took) = (relayed.asked(), relayed.stage.clock.unix() - began);
+    assert!(Duration::from_secs(asked) <= took, "{asked} queries in {took:?}, as of one that looks");
+    let bearer = relayed.token(None).await;
+    // Its result is there at any of them, and nobody has to ask for it again.
+    for replica in [0, 1, 2] {
+        let answer = relayed.get_of(replica, &format!("/tasks/{task}"), &bearer).await.json();
+        let url = answer["output"]["results"][0]["transcription_url"].as_str().unwrap().to_owned();
+        let path = url.split_once("/api/v1").unwrap().1;
+        let result = relayed.get_of(replica, path, &bearer).await;
+        assert_eq!(result.status, 200, "{}", result.text);
+        let list = relayed.get_of(replica, "/tasks/", &bearer).await.json();
+        assert_eq!(list["data"][0]["status"], "SUCCEEDED");
+    }
+    assert_eq!(relayed.asked(), asked);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_is_cancelled_at_another_replica() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    relayed.stage.stack.sandbox.set_task_time(SECOND * 100, SECOND);
+    let bearer = relayed.token(None).await;
+    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
+    relayed.polled().await;
+    let cancelled =
+        answered(relayed.request_of(1, Method::POST, &format!("/tasks/{task}/cancel"), &bearer)).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    for replica in [0, 1] {
+        assert_eq!(status(&relayed.get_of(replica, &format!("/tasks/{task}"), &bearer).await), "CANCELED");
+        let list = relayed.get_of(replica, "/tasks/", &bearer).await.json();
+        assert_eq!(list["data"][0]["status"], "CANCELED");
+    }
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_key_at_two_replicas_at_once_reaches_the_upstream_once() {
+    let relayed = Relayed::of_replicas(3, "").await;
+    let bearer = relayed.token(None).await;
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).delay(SECOND));
+    let one = relayed.submitting_at(0, &bearer, Some("k"), "market.wav");
+    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 1)).await;
+    relayed.stage.upstream_asleep().await;
+    let others = [1, 2].map(|replica| relayed.submitting_at(replica, &bearer, Some("k"), "market.wav"));
+    promptly(async { while relayed.stage.calls("claim_submit").await < 3 {} }).await;
+    relayed.stage.clock.advance(SECOND);
+    let task = handle(&promptly(one).await.unwrap());
+    for other in others {
+        assert_eq!(handle(&promptly(other).await.unwrap()), task);
+    }
+    assert_eq!(handle(&relayed.submit_at(2, &bearer, Some("k"), "market.wav").await), task);
+    let another = relayed.submit_at(1, &bearer, Some("k"), "silence.wav").await;
+    assert_eq!(another.status, 400, "the key was used for another body: {}", another.text);
+    assert_eq!(relayed.submits(), 1);
+    // What was refused leaves nothing: it is tried again, wherever it is asked for.
+    let refusal = Fault::on(Operation::Submit).refuse(400, "InvalidParameter", "No.");
+    relayed.stage.stack.sandbox.script(refusal);
+    assert_eq!(relayed.submit_at(0, &bearer, Some("l"), "market.wav").await.status, 400);
+    handle(&relayed.submit_at(1, &bearer, Some("l"), "market.wav").await);
+    assert_eq!(relayed.submits(), 3);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_submit_whose_replica_has_died_is_of_unknown_outcome_at_every_other() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let bearer = relayed.token(None).await;
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).delay(SECOND * 20));
+    let sent = relayed.submitting_at(0, &bearer, Some("k"), "market.wav");
+    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 1)).await;
+    relayed.stage.upstream_asleep().await;
+    // As if it had died just now.
+    let submit = keys(&relayed.stage, "valet:submit:*").remove(0);
+    let Value::BulkString(by) = relayed.stage.run(cmd("HGET").arg(&submit).arg("by")) else { panic!("by") };
+    relayed.stage.run(cmd("HSET").arg(&submit).arg("by").arg("gone"));
+    let now = u64::try_from(relayed.stage.clock.unix().as_millis()).unwrap();
+    relayed.stage.run(cmd("ZADD").arg("valet:replicas").arg(now).arg("gone"));
+    let asking = relayed.submitting_at(1, &bearer, Some("k"), "market.wav");
+    promptly(async { while relayed.stage.calls("claim_submit").await < 2 {} }).await;
+    assert!(!asking.is_finished(), "it waits while that replica may live");
+    let began = relayed.stage.clock.unix();
+    let doubtful = relayed.turned(asking, SECOND).await;
+    assert_eq!(
+        (doubtful.status, code(&doubtful).1.as_str()),
+        (409, "SubmitOutcomeUnknown"),
+        "{}",
+        doubtful.text
+    );
+    assert!(relayed.stage.clock.unix() - began < SECOND * 30, "it is told soon");
+    // It was paused, and goes on: what came of it is what everybody is told from then on.
+    relayed.stage.run(cmd("HSET").arg(&submit).arg("by").arg(by));
+    let task = handle(&relayed.turned(sent, SECOND).await);
+    assert_eq!(handle(&relayed.submit_at(1, &bearer, Some("k"), "market.wav").await), task);
+    assert_eq!(relayed.submits(), 1);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_nobody_knows_is_told_alike_by_every_replica() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let bearer = relayed.token(None).await;
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).refuse(
+        500,
+        "InternalError",
+        "Who knows.",
+    ));
+    for replica in [0, 1, 0, 1] {
+        let doubtful = relayed.submit_at(replica, &bearer, Some("k"), "market.wav").await;
+        assert_eq!((doubtful.status, code(&doubtful).1.as_str()), (409, "SubmitOutcomeUnknown"));
+    }
+    assert_eq!(relayed.submits(), 1);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_writes_to_the_redis_can_neither_read_a_task_nor_pass_it_off_as_another() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let alice = relayed.stage.ask_for(&json!({ "subject": "alice-in-chains" })).await.token();
+    let bob = relayed.stage.ask_for(&json!({ "subject": "bob-the-builder" })).await.token();
+    let tasks = [
+        handle(&relayed.submit_at(0, &alice, Some("k"), "market.wav").await),
+        handle(&relayed.submit_at(0, &bob, Some("k"), "silence.wav").await),
+    ];
+    let stage = &relayed.stage;
+    for key in keys(stage, "valet:*") {
+        let all = match stage.run(cmd("TYPE").arg(&key)) {
+            Value::SimpleString(kind) if kind == "hash" => stage.run(cmd("HGETALL").arg(&key)),
+            Value::SimpleString(kind) if kind == "string" => stage.run(cmd("GET").arg(&key)),
+            _ => stage.run(cmd("ZRANGE").arg(&key).arg(0).arg(-1)),
+        };
+        let text = format!("{key} {all:?}");
+        for secret in [&*tasks[0], &*tasks[1], "alice-in-chains", "bob-the-builder", "market"] {
+            assert!(!text.contains(secret) && !text.contains(&format!("{:?}", secret.as_bytes())), "{text}");
+        }
+    }
+    // Swapped, tasks are nobody's, and so are submits.
+    for pattern in ["valet:task:*", "valet:submit:*"] {
+        let [one, two] = <[String; 2]>::try_from(keys(stage, pattern)).unwrap();
+        for (from, to) in [(&*one, "x"), (&two, &one), ("x", &two)] {
+            stage.run(cmd("RENAME").arg(from).arg(to));
+        }
+    }
+    for (bearer, task) in [(&alice, &tasks[0]), (&bob, &tasks[1])] {
+        let mine = relayed.get_of(1, "/tasks/", bearer).await.json();
+        assert!(mine["data"].as_array().unwrap().iter().all(|entry| entry["task_id"] == **task), "{mine}");
+        let doubtful = relayed.submit_at(1, bearer, Some("k"), "market.wav").await;
+        assert_eq!(doubtful.status, 409, "{}", doubtful.text);
+    }
+    assert!(stage.metric("valet_shared_unreadable_total").await >= 2);
+    assert_eq!(relayed.submits(), 2);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_has_lost_its_lease_stops_and_another_takes_over_within_it() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 30);
+    let bearer = relayed.token(None).await;
+    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
+    relayed.polled().await;
+    // As if it had been paused, and another had the lease by now.
+    let lease = keys(&relayed.stage, "valet:poll:*:lease").remove(0);
+    relayed.stage.run(cmd("SET").arg(&lease).arg("1").arg("PX").arg(4000));
+    relayed.stage.clock.advance(SECOND);
+    promptly(async { while relayed.stage.metric("valet_shared_polls_for_all").await != 0 {} }).await;
+    let asked = relayed.asked();
+    relayed.stage.clock.advance(SECOND);
+    relayed.stage.page("/healthz").await;
+    assert_eq!(relayed.asked(), asked, "nobody asks who has no lease");
+    // That one is gone, and its lease with it.
+    for _ in 0..3 {
+        relayed.stage.clock.advance(SECOND);
+        promptly(relayed.stage.clock.asleep("broker", 8)).await;
+    }
+    relayed.polled().await;
+    let request = relayed.request_of(1, Method::GET, &format!("/tasks/{task}"), &bearer);
+    let ended = tokio::spawn(answered(request.header("prefer", "wait=30")));
+    assert!(["RUNNING", "SUCCEEDED"].contains(&&*status(&relayed.turned(ended, STEP).await)));
+    relayed.stage.stop().await;
+}
+
+/// The most requests that reached the sandbox within a second, of those that count against the account's limit.
+fn busiest_second(relayed: &Relayed) -> usize {
+    let counts = |operation| matches!(operation, Operation::Query | Operation::List | Operation::Cancel);
+    let journal = relayed.stage.stack.sandbox.journal();
+    let at: Vec<_> = journal.iter().filter(|entry| counts(entry.operation)).map(|entry| entry.at).collect();
+    let within = |(place, first): (usize, &std::time::Instant)| {
+        at[place..].iter().take_while(|at| **at < *first + SECOND).count()
+    };
+    at.iter().enumerate().map(within).max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn without_the_redis_each_replica_polls_for_its_own_callers_within_the_limit_and_rejoins() {
+    let mut relayed = Relayed::of_replicas(2, "").await;
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 40);
+    let bearer = relayed.token(None).await;
+    let mut tasks = Vec::new();
+    for number in 0..30 {
+        let file = format!("market.wav?{number}");
+        tasks.push(handle(&relayed.submit_at(number % 2, &bearer, None, &file).await));
+    }
+    relayed.polled().await;
+    let token = async |relayed: &Relayed| relayed.stage.ask_of(0).await.token();
+    let waits = |relayed: &Relayed, bearer: &str| {
+        let waiting: Vec<_> = (0..30)
+            .map(|number| {
+                // Not where it was submitted.
+                let path = format!("/tasks/{}", tasks[number]);
+                let request = relayed.request_of((number + 1) % 2, Method::GET, &path, bearer);
+                tokio::spawn(answered(request.header("prefer", "wait=20")))
+            })
+            .collect();
+        waiting
+    };
+    let bearer = token(&relayed).await;
+    let before = waits(&relayed, &bearer);
+    for _ in 0..8 {
+        relayed.stage.clock.advance(STEP);
+        relayed.stage.page("/healthz").await;
+    }
+    relayed.stage.redis().kill();
+    relayed.stage.joined(0).await;
+    for waiting in before {
+        assert_eq!(relayed.turned(waiting, STEP).await.status, 200);
+    }
+    // A task that the others cannot know of yet.
+    let bearer = token(&relayed).await;
+    let alone = handle(&relayed.submit_at(0, &bearer, Some("k"), "silence.wav").await);
+    assert_eq!(relayed.get_of(1, "/tasks/", &bearer).await.json()["total"], 30);
+    relayed.stage.redis().restart();
+    relayed.stage.rejoined(2).await;
+    for _ in 0..20 {
+        relayed.stage.clock.advance(STEP * 2);
+        relayed.stage.page("/healthz").await;
+    }
+    relayed.polled().await;
+    let bearer = token(&relayed).await;
+    for waiting in waits(&relayed, &bearer) {
+        let answer = relayed.turned(waiting, STEP).await;
+        assert!(["RUNNING", "SUCCEEDED"].contains(&&*status(&answer)), "{}", answer.text);
+    }
+    let list = relayed.get_of(1, "/tasks/?page_size=100", &bearer).await.json();
+    assert_eq!(list["total"], 31, "they are at one again");
+    assert_eq!(handle(&relayed.submit_at(1, &bearer, Some("k"), "silence.wav").await), alone);
+    assert!(busiest_second(&relayed) <= 20, "{} in a second", busiest_second(&relayed));
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn seconds_of_audio_are_counted_by_all_replicas_together() {
+    let more = "audio_seconds_per_day = 300\nseconds_per_file = 100";
+    let relayed = Relayed::of_replicas(3, more).await;
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 5);
+    let bearer = relayed.token(None).await;
+    // A refusal of the upstream's gives back what was set aside.
+    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).refuse(400, "InvalidParameter", "No."));
+    assert_eq!(relayed.submit_at(0, &bearer, None, "market.wav").await.status, 400);
+    let mut tasks = Vec::new();
+    for replica in [0, 0, 1] {
+        let file = format!("market.wav?{}", tasks.len());
+        tasks.push(handle(&relayed.submit_at(replica, &bearer, None, &file).await));
+    }
+    for replica in [0, 1, 2] {
+        let refused = relayed.submit_at(replica, &bearer, None, "silence.wav").await;
+        assert_eq!(code(&refused).0, 429, "{}", refused.text);
+    }
+    // What they used instead of what was set aside is known to all once they have ended, and once.
+    for task in &tasks {
+        let bearer = relayed.token(None).await;
+        let told = relayed.turned(relayed.waiting_at(2, task, &bearer), STEP).await;
+        relayed.told(2, task, "SUCCEEDED", &told).await;
+    }
+    let used = || {
+        let key = keys(&relayed.stage, "valet:audio:*").remove(0);
+        match relayed.stage.run(cmd("HGET").arg(key).arg("used")) {
+            Value::BulkString(used) => String::from_utf8(used).unwrap().parse::<u64>().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    promptly(async {
+        while used() >= 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let each = used() / 3;
+    assert!(each > 0 && used() == each * 3, "{}", used());
+    // Everything is lost: it is counted again of what the replicas know of tasks.
+    relayed.stage.run(&cmd("FLUSHALL"));
+    for _ in 0..6 {
+        relayed.stage.clock.advance(SECOND);
+        relayed.stage.page("/healthz").await;
+    }
+    promptly(async { while keys(&relayed.stage, "valet:audio:*").is_empty() {} }).await;
+    assert_eq!(used(), each * 3);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_can_have_refused_what_one_replica_alone_would_know() {
+    let more = "tasks = \"refuse\"\npolling = \"refuse\"\n";
+    let mut relayed = Relayed::of_replicas_with(2, "", &format!("[shared.without]\n{more}")).await;
+    let bearer = relayed.token(None).await;
+    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
+    relayed.polled().await;
+    relayed.stage.redis().kill();
+    relayed.stage.joined(0).await;
+    let keyed = relayed.submit_at(0, &bearer, Some("k"), "market.wav").await;
+    assert_eq!(keyed.status, 503, "{}", keyed.text);
+    assert_eq!(relayed.get_of(1, "/tasks/", &bearer).await.status, 503);
+    handle(&relayed.submit_at(0, &bearer, None, "silence.wav").await);
+    let asked = relayed.asked();
+    for _ in 0..8 {
+        relayed.stage.clock.advance(SECOND);
+        relayed.stage.page("/healthz").await;
+    }
+    assert_eq!(relayed.asked(), asked, "nobody polls");
+    let known = relayed.get_of(0, &format!("/tasks/{task}"), &bearer).await;
+    assert_eq!(known.status, 200, "{}", known.text);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn two_upstreams_of_one_account_have_a_poller_each_and_one_limit() {
+    let state = tempfile::tempdir().unwrap();
+    let relay = Some(state.path().to_owned());
+    let settings = StackSettings {
+        app: UNHURRIED.into(),
+        relay,
+        upstream: SHARED.into(),
+        follow: true,
+        ..StackSettings::default()
+    };
+    let stage = replicas_with(2, settings, "").await;
+    let (config, secret) = (&stage.stack.config, AppSecret::generate());
+    let upstream = config.split_once("[upstreams.sandbox]").unwrap().1.split("\n[").next().unwrap();
+    let more = format!(
+        "\n[upstreams.second]{upstream}\naccount = \"sandbox\"\n\
+         [apps.other]\nmode = \"relay\"\nupstream = \"second\"\nsecrets = [\"{}\"]\n{UNHURRIED}\n",
+        secret.hash()
+    );
+    let config = config.replace(&format!("[apps.{APP}]"), &format!("[apps.{APP}]\nupstream = \"sandbox\""));
+    stage.stack.reconfigure(&format!("{config}{more}"), true).unwrap();
+    stage.metric_is("valet_config_reloads_total", 4).await;
+    let relayed = Relayed { stage, recordings: recordings().await, state };
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 10);
+    let (one, two) = (relayed.stage.stack.secret.expose().to_owned(), secret.expose().to_owned());
+    let mut tasks = Vec::new();
+    for number in 0..20 {
+        let (bearer, file) = (if number % 2 == 0 { &one } else { &two }, format!("market.wav?{number}"));
+        tasks.push((bearer, handle(&relayed.submit_at(number % 2, bearer, None, &file).await)));
+    }
+    for (bearer, task) in &tasks {
+        let mut now = String::new();
+        while now != "SUCCEEDED" {
+            now = status(&relayed.turned(relayed.waiting_at(0, task, bearer), STEP).await);
+        }
+    }
+    assert_eq!(relayed.stage.metric("valet_shared_polls_for_all").await, 2);
+    assert!(busiest_second(&relayed) <= 20, "{} in a second", busiest_second(&relayed));
+    relayed.stage.stop().await;
+}
