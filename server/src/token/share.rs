@@ -154,16 +154,19 @@ impl Share {
         }
     }
 
-    /// One less than the account may make: what is sent a second apart may arrive closer together.
+    /// What may be asked, of one of as many replicas as there are.
     fn quota(&self, per_second: u32, burst: u32, now: Instant) -> Quota {
         self.quota_of(self.replicas(), per_second, burst, now)
     }
 
-    /// The same, of one of so many replicas.
+    /// The same, of one of so many replicas. What is sent a second apart may arrive closer together: of each party one
+    /// more in some second than it sends in any. So all of them have one less than the account may make; and two less,
+    /// if others ask as well.
     fn quota_of(&self, replicas: u32, per_second: u32, burst: u32, now: Instant) -> Quota {
         let has_direct = self.callers(now) > 0 || self.has_direct_elsewhere.load(Relaxed);
-        let left = if has_direct { per_second - reserve(per_second) } else { per_second };
-        let permits = f64::from(left.saturating_sub(1).max(1)) / self.relay.lock().pressure.stretch();
+        let others = if has_direct { reserve(per_second) + 1 } else { 0 };
+        let permits =
+            f64::from(per_second.saturating_sub(others + 1).max(1)) / self.relay.lock().pressure.stretch();
         Quota::every(Duration::from_secs_f64(1.0 / permits) * replicas, burst)
     }
 
@@ -239,7 +242,7 @@ mod tests {
             |from: u64| (0..1000).filter(|step| share.take_query(20, 1, at(from + step)).is_ok()).count();
         assert_eq!(asks(0), 19, "alone, it has all but one");
         share.handed_out();
-        assert_eq!(asks(1000), 14);
+        assert_eq!(asks(1000), 13);
         assert!((share.of(20, at(2000)) - 5.0).abs() < 1e-9);
         assert!((share.of(20, at(42_000)) - 20.0).abs() < 1e-9, "the relay has long been silent");
     }
