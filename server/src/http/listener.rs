@@ -145,7 +145,14 @@ impl Connection {
         // Failing to set it costs latency only.
         let _ = stream.set_nodelay(true);
         let stream = Patient::new(stream, self.bounds.header_time, self.clock.clone());
-        let Some(tls) = tls else { return self.converse(stream, answers).await };
+        match tls {
+            None => self.converse(stream, answers).await,
+            // In a box: who speaks plainly is not to hold the room that TLS takes.
+            Some(tls) => Box::pin(self.encrypted(stream, &tls, answers)).await,
+        }
+    }
+
+    async fn encrypted(self, stream: Patient<TcpStream>, tls: &TlsAcceptor, answers: impl Answer) {
         let handshake = self.clock.timeout(self.bounds.header_time, tls.accept(stream));
         let peer = self.peer;
         tokio::select! {
