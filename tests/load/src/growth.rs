@@ -100,6 +100,8 @@ impl Crowd {
         };
         let broker = Broker::start_of(|files| {
             let mut config = config_of("tokens.lifetimes = [1800]", upstream.base_url(), &files.join("audit.jsonl"));
+            config = config
+                .replace("[upstreams.bench]\n", "[upstreams.bench]\nshared_account = \"visible-to-all\"\n");
             for number in 0..apps {
                 let (app, secret) = credential(number);
                 config.push_str(&format!(
