@@ -92,7 +92,7 @@ catalogue! {
     VOCABULARY_NOT_ALLOWED: FORBIDDEN, "vocabulary_not_allowed", "The app may not use this vocabulary", "AccessDenied", "invalid_scope",
         "Leave it out; the operator lists them in vocabularies.";
     OUTCOME_UNKNOWN: CONFLICT, "outcome_unknown", "The task was sent, and nobody knows whether it arrived", "SubmitOutcomeUnknown", "invalid_request",
-        "Do not send it again blindly: it may run, and be paid for. Look into the list of tasks first.";
+        "It may run, and be paid for, and no list of the relay has it. Send it again only if that may cost twice, under a new key.";
     NO_RESULT: NOT_FOUND, "no_result", "There is no such result, or not any more", "NotFound", "invalid_request",
         "Query the task again: each query names its results anew, for ten minutes.";
     UNKNOWN_SCOPE: BAD_REQUEST, "invalid_scope", "There is no such scope", "InvalidParameter", "invalid_scope",
