@@ -48,7 +48,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
 local arrival = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), now)
-local wait = math.ceil(arrival + interval - now - burst * interval - 0.01)
+local wait = math.ceil(arrival - now - (burst - 1) * interval - 0.5)
 if wait > 0 then return wait end
 arrival = arrival + interval
 redis.call('SET', KEYS[2], string.format('%.3f', arrival), 'PX', math.ceil((arrival - now) / 1000) + 1)

@@ -27,8 +27,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-local free = math.floor((now + burst * interval - arrival) / interval + 0.000001)
-if free < 1 then return {0, math.ceil(arrival + interval - now - burst * interval), ''} end
+local ahead = arrival - now
+local free = math.floor(burst - ahead / interval + 0.000001)
+if free < 1 then return {0, math.max(math.ceil(ahead - (burst - 1) * interval), 1), ''} end
 local count = math.min(free, want)
 arrival = arrival + count * interval
 redis.call('SET', KEYS[1], string.format('%.3f', arrival), 'PX', math.ceil((arrival - now) / 1000) + 1)

@@ -27,6 +27,20 @@ async fn limits_are_those_of_all_replicas_together() {
     stage.stop().await;
 }
 
+/// Most rates come to an interval of no whole number of microseconds.
+#[tokio::test]
+async fn the_first_permit_of_a_rate_is_there_whatever_its_interval() {
+    for per_second in [7, 13, 30, 60, 90] {
+        let app = format!("rate = {{ per_second = {per_second}, burst = 1 }}");
+        let stage = replicas(1, StackSettings { app, ..StackSettings::default() }).await;
+        assert_eq!(stage.ask_of(0).await.status, 200, "{per_second} a second");
+        assert_eq!(stage.ask_of(0).await.status, 429);
+        stage.clock.advance(SECOND / per_second + SECOND / 1000);
+        assert_eq!(stage.ask_of(0).await.status, 200, "{per_second} a second, later");
+        stage.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn without_the_redis_each_replica_keeps_to_its_share_and_the_day_goes_on_when_it_is_back() {
     let app = format!("{UNHURRIED}\ntokens_per_day = 9");

@@ -134,6 +134,21 @@ async fn a_task_is_known_to_every_replica_and_one_of_them_asks_for_all() {
     relayed.stage.stop().await;
 }
 
+/// Once it was refused, it asks in intervals of no whole number of microseconds: what is due by then is due.
+#[tokio::test]
+async fn a_refusal_slows_whoever_polls_down_and_stops_nobody() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let sandbox = &relayed.stage.stack.sandbox;
+    sandbox.set_task_time(SECOND * 2, SECOND * 4);
+    let bearer = relayed.token(None).await;
+    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
+    relayed.polled().await;
+    sandbox.script(Fault::on(Operation::Query).refuse(429, "Throttling.RateQuota", "too many"));
+    let told = relayed.turned(relayed.waiting_at(1, &task, &bearer), STEP).await;
+    relayed.told(1, &task, "SUCCEEDED", &told).await;
+    relayed.stage.stop().await;
+}
+
 #[tokio::test]
 async fn a_task_is_cancelled_at_another_replica() {
     let relayed = Relayed::of_replicas(2, "").await;
