@@ -22,7 +22,7 @@ use valet_clock::{Clock, ClockExt, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 use valet_server::{keyring::Keyring, secret::AppSecret};
 
-use crate::{Tokens, island::Island};
+use crate::{Tokens, WHILE, island::Island};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_valet-server");
 const KEY: &str = "sk-replicas";
@@ -238,7 +238,8 @@ impl Cluster {
         }
         let config = config(0);
         let (secret, issued) = (Arc::new(secret), Arc::default());
-        let http = Client::builder().no_proxy().build().unwrap();
+        // A client whose server is killed in the middle may wait for a connection that nobody makes any more.
+        let http = Client::builder().no_proxy().timeout(WHILE * 30).build().unwrap();
         let cluster =
             Self { island, sandbox: handle, redis, replicas: started, secret, issued, http, config, files };
         cluster.joined().await;
