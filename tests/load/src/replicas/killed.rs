@@ -1,13 +1,13 @@
 //! A replica is killed while clients of all of them have tasks under way.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::task::JoinSet;
 use valet_clock::{ClockExt, SystemClock};
-use valet_demo::recordings::Recordings;
+use valet_demo::{RoundRobin, recordings::Recordings};
 use valet_sandbox::Settings;
 
-use super::{balance, cluster::Cluster};
+use super::cluster::Cluster;
 use crate::{
     Outcome,
     direct_clients::{FOLDER, Job, RECORDING, client},
@@ -28,7 +28,8 @@ pub(super) async fn lost(clients: u32) -> Outcome<usize> {
     let mut cluster = Cluster::start(&upstream, 4, "tokens.lifetimes = [15]").await?;
     let addresses = cluster.replicas().map(|replica| replica.endpoint.address).collect();
     let (app, secret) = Broker::credential();
-    let broker = format!("http://{}", balance::before(addresses).await?);
+    let balancer = RoundRobin::start((Ipv4Addr::LOCALHOST, 0).into(), addresses).await?;
+    let broker = format!("http://{}", balancer.address());
     let job = Job { broker, app, secret, recording: recordings.url(RECORDING) };
     let mut running = JoinSet::new();
     for _ in 0..clients {

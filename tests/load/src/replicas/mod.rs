@@ -1,7 +1,6 @@
 //! Replicas: brokers that share their state on a Redis. One mint for all of them, the loss of one of them, and what
 //! sharing costs a cached issue.
 
-mod balance;
 mod cluster;
 mod killed;
 
@@ -14,12 +13,13 @@ use valet_sandbox::{Fault, Operation};
 use self::cluster::Cluster;
 use crate::{
     Outcome,
-    cached_issue::{CONNECTIONS, Door, WARM_UP, answer},
+    cached_issue::WARM_UP,
     comparison::{Pair, Pairs, generate},
     files,
-    generator::{Expected, Job, Load},
+    generator::{Job, Load},
     printer,
     server::{Broker, Upstream},
+    steady,
     target::{Bound, Verdict},
 };
 
@@ -122,7 +122,7 @@ async fn sharing(repetitions: u32) -> Outcome<Pairs> {
     let cluster = Cluster::start(&upstream, 1, "").await?;
     let replica = cluster.replicas().next().ok_or("no replica")?;
     for broker in [&alone, replica] {
-        answer(Door::V1.path(), broker.endpoint, broker.token_request(Door::V1.path(), "")).await?;
+        steady::warm(broker).await?;
     }
     let (without, with) = (job(&alone, Load::Closed), job(replica, Load::Closed));
     printer::head("cached issue: a broker by itself, and a replica")?;
@@ -140,17 +140,6 @@ async fn sharing(repetitions: u32) -> Outcome<Pairs> {
 }
 
 fn job(broker: &Broker, load: Load) -> Job {
-    let door = Door::V1;
-    Job {
-        address: broker.endpoint.address,
-        server: broker.endpoint.pid,
-        requests: vec![broker.token_request(door.path(), door.form())],
-        expected: Expected { status: 200, body_length: 50..=1000, body_start: door.token().to_owned() },
-        connections: CONNECTIONS,
-        load,
-        warm_up: WARM_UP,
-        measure: Duration::from_secs(2),
-        counts_failures: false,
-        slow: None,
-    }
+    let time = Duration::from_secs(2);
+    Job { load, warm_up: WARM_UP, counts_failures: false, ..steady::job(broker, 0, time, None) }
 }
