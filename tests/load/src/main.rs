@@ -95,9 +95,9 @@ enum Command {
     /// How the cost of a cached issue grows from ten apps, and ten users of an app, to a hundred thousand: brokers on
     /// core 0, upstreams and load on core 1; takes five minutes.
     Growth(growth::Options),
-    /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0; an
-    /// upstream, the clients and a direct client on core 1, then a bare handler that waits on core 0; takes twenty
-    /// minutes, or a little more than --seconds says.
+    /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0, or
+    /// --replicas of them and the redis-server that they share; an upstream, the clients and a direct client on core 1,
+    /// then a bare handler that waits on core 0; takes twenty minutes, or up to four more than --seconds says.
     WaitingClients(waiting::Options),
     /// A bare handler that waits for ever; prints its address.
     #[command(hide = true)]

@@ -74,7 +74,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     )?;
     let sandbox = Sandbox::start().await?;
     let upstream = Upstream::start_with(Sandbox::settings()).await?;
-    let relay = Relay::start(&upstream, 100).await?;
+    let relay = Relay::start(&upstream, 100, 1).await?;
     let direct = Side::new(sandbox.endpoint, KEY).await?;
     let relayed = Side::new(relay.endpoint(), relay.secret()).await?;
     let query = |side: &Side| side.query();

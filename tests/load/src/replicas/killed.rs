@@ -7,12 +7,11 @@ use valet_clock::{ClockExt, SystemClock};
 use valet_demo::{RoundRobin, recordings::Recordings};
 use valet_sandbox::Settings;
 
-use super::cluster::Cluster;
 use crate::{
     Outcome,
     direct_clients::{FOLDER, Job, RECORDING, client},
     printer,
-    server::{Broker, Upstream},
+    server::{Broker, Cluster, Upstream},
 };
 
 /// How long a task takes: some lives of a token.
@@ -26,7 +25,7 @@ pub(super) async fn lost(clients: u32) -> Outcome<usize> {
     let upstream = Upstream::start_with(settings).await?;
     let recordings = Recordings::serve(FOLDER.as_ref()).await?;
     let mut cluster = Cluster::start(&upstream, 4, "tokens.lifetimes = [15]").await?;
-    let addresses = cluster.replicas().map(|replica| replica.endpoint.address).collect();
+    let addresses = cluster.brokers().iter().map(|replica| replica.endpoint.address).collect();
     let (app, secret) = Broker::credential();
     let balancer = RoundRobin::start((Ipv4Addr::LOCALHOST, 0).into(), addresses).await?;
     let broker = format!("http://{}", balancer.address());

@@ -1,7 +1,6 @@
 //! Replicas: brokers that share their state on a Redis. One mint for all of them, the loss of one of them, and what
 //! sharing costs a cached issue.
 
-mod cluster;
 mod killed;
 
 use std::time::Duration;
@@ -10,7 +9,6 @@ use clap::{Args, value_parser};
 use futures_util::future::try_join_all;
 use valet_sandbox::{Fault, Operation};
 
-use self::cluster::Cluster;
 use crate::{
     Outcome,
     cached_issue::WARM_UP,
@@ -18,7 +16,7 @@ use crate::{
     files,
     generator::{Job, Load},
     printer,
-    server::{Broker, Upstream},
+    server::{Broker, Cluster, Upstream},
     steady,
     target::{Bound, Verdict},
 };
@@ -93,7 +91,8 @@ async fn herd(size: usize, callers: u32) -> Outcome<Herd> {
     let cluster = Cluster::start(&upstream, size, &format!("bounds.connections = {}", callers + 100)).await?;
     let each = callers as usize / size;
     let jobs: Vec<Job> = cluster
-        .replicas()
+        .brokers()
+        .iter()
         .map(|replica| Job {
             measure: Duration::from_secs(30),
             warm_up: Duration::ZERO,
@@ -120,7 +119,7 @@ async fn sharing(repetitions: u32) -> Outcome<Pairs> {
     let upstream = Upstream::start().await?;
     let alone = Broker::start(&upstream).await?;
     let cluster = Cluster::start(&upstream, 1, "").await?;
-    let replica = cluster.replicas().next().ok_or("no replica")?;
+    let replica = cluster.brokers().first().ok_or("no replica")?;
     for broker in [&alone, replica] {
         steady::warm(broker).await?;
     }

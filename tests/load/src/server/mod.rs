@@ -2,6 +2,7 @@
 
 mod bare;
 mod broker;
+mod cluster;
 mod peer;
 mod redis;
 mod relay;
@@ -13,8 +14,9 @@ use std::net::SocketAddr;
 pub(crate) use self::{
     bare::{Answer, Bare, serve as serve_bare},
     broker::{Broker, build as build_broker, config_of, environment, hash, line_count},
+    cluster::Cluster,
     peer::Peer,
-    redis::Redis,
+    redis::{Redis, Usage},
     relay::{Direct, Relay},
     sandbox::{Sandbox, serve as serve_sandbox},
     upstream::{KEY, Upstream},

@@ -1,16 +1,19 @@
-//! The broker with a relay: one app whose tasks go through it, and one with direct tokens of the same account.
+//! Brokers with a relay: one app whose tasks go through it, and one with direct tokens of the same account.
 
-use std::{net::TcpListener, path::Path};
+use std::path::Path;
 
-use super::{Broker, Endpoint, Upstream, broker::hash};
-use crate::Outcome;
+use valet_clock::{Clock, SystemClock};
+use valet_server::keyring::Keyring;
+
+use super::{Cluster, Endpoint, Redis, Upstream, Usage, broker::hash};
+use crate::{Outcome, cores};
 
 const SECRET: &str = "vs_a-secret-of-the-relay-of-a-usual-length-indeed";
 const DIRECT: &str = "vs_a-secret-of-the-direct-app-of-a-usual-length-x";
 
-/// A running broker with a relay.
+/// A running one, or several that share a Redis and their keys.
 #[derive(Debug)]
-pub(crate) struct Relay(Broker);
+pub(crate) struct Relay(Cluster);
 
 /// What a direct client needs.
 #[derive(Clone, Debug)]
@@ -24,15 +27,21 @@ pub(crate) struct Direct {
 }
 
 impl Relay {
-    /// Starts it. It asks for the account's list by so many tasks a page; 0 turns that off.
-    pub(crate) async fn start(upstream: &Upstream, page: u32) -> Outcome<Self> {
-        // Its tokens and handles say where it is, so its address is chosen beforehand.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// Starts so many, and if they are several their Redis on the same core. They ask for the account's list by so many
+    /// tasks a page; 0 turns that off.
+    pub(crate) async fn start(upstream: &Upstream, page: u32, replicas: usize) -> Outcome<Self> {
+        let redis = match replicas {
+            1 => None,
+            _ => Some(Redis::start(cores::SERVER).await?),
+        };
+        let keys = Keyring::generate(SystemClock.unix());
         let config = |files: &Path| {
+            keys.write(files)?;
+            // Nobody follows its public URL here.
             Ok(format!(
-                r#"listen = "{address}"
+                r#"listen = "127.0.0.1:0"
 metrics_listen = "127.0.0.1:0"
-public_url = "http://{address}"
+public_url = "http://127.0.0.1:1"
 bounds = {{ connections = 100000 }}
 [audit]
 path = {audit:?}
@@ -60,15 +69,28 @@ secrets = ["{}"]
                 base_url = upstream.base_url(),
             ))
         };
-        Ok(Self(Broker::start_of(config).await?))
+        Ok(Self(Cluster::start_of(replicas, redis, config).await?))
     }
 
-    /// Where it is.
+    /// Where each of them is.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = Endpoint> + Clone {
+        self.0.brokers().iter().map(|broker| broker.endpoint)
+    }
+
+    /// Where the first one is.
     pub(crate) fn endpoint(&self) -> Endpoint {
-        self.0.endpoint
+        self.0.brokers()[0].endpoint
     }
 
-    /// The secret of the app whose tasks go through it.
+    /// What their Redis was used for, up to now, if they have one.
+    pub(crate) async fn shared_use(&self) -> Outcome<Option<Usage>> {
+        match self.0.redis() {
+            Some(redis) => Ok(Some(redis.usage().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The secret of the app whose tasks go through them.
     pub(crate) fn secret(&self) -> &'static str {
         SECRET
     }
@@ -78,7 +100,7 @@ secrets = ["{}"]
         Direct { broker: format!("http://{}", self.endpoint().address), app: "direct", secret: DIRECT }
     }
 
-    /// Stops it, as an operator would.
+    /// Stops them, as an operator would.
     pub(crate) async fn stop(self) -> Outcome<()> {
         self.0.stop().await
     }

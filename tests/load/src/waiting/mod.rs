@@ -25,7 +25,7 @@ pub(crate) use self::{
 use crate::{
     Outcome, files, printer,
     process::resident,
-    server::{Relay, Upstream},
+    server::{Relay, Upstream, Usage},
     target::{Bound, Verdict},
 };
 
@@ -53,13 +53,20 @@ pub(crate) struct Options {
     /// How many tasks the account's list has on a page at the most; 0 turns the list off
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(0..=1000))]
     page: u32,
+    /// How many brokers share a Redis and the clients; one has none
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(1..=16))]
+    replicas: u8,
 }
 
 pub(crate) async fn run(options: &Options) -> Outcome<()> {
-    let Options { clients, seconds, page } = *options;
+    let Options { clients, seconds, page, replicas } = *options;
     let pages = if page == 0 { "the list off".to_owned() } else { format!("pages of {page}") };
+    let (setting, brokers) = match replicas {
+        1 => (pages, "broker".to_owned()),
+        _ => (format!("{replicas} replicas, {pages}"), format!("{replicas} brokers and their Redis")),
+    };
     printer::line(&format!(
-        "waiting clients, {pages}: broker on core 0; on core 1 an upstream that allows {LIMIT} queries a second, \
+        "waiting clients, {setting}: {brokers} on core 0; on core 1 an upstream that allows {LIMIT} queries a second, \
          {clients} clients with a task each, and a direct client that asks five times a second; the tasks end within \
          {seconds} s"
     ))?;
@@ -76,26 +83,29 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         .with_journal_capacity(1_000_000);
     let upstream = Upstream::start_with(settings).await?;
     let recordings = Recordings::serve(FOLDER.as_ref()).await?;
-    let relay = Relay::start(&upstream, page).await?;
+    let relay = Relay::start(&upstream, page, replicas.into()).await?;
     let url = recordings.url(RECORDING);
     let waiters = submit(&relay, &url, ends).await?;
     let took = (SystemClock.now() - begun).as_secs_f64();
     printer::line(&format!("{clients} tasks were submitted in {took:.0} s"))?;
-    let before = resident(relay.endpoint().pid)?;
+    let before = memory(&relay)?;
     let from = upstream.sandbox().journal().last().map_or(0, |entry| entry.sequence);
     let direct = tokio::spawn(direct::spend(relay.direct()));
     let mut waiting = JoinSet::new();
-    for waiter in waiters {
+    for (waiter, broker) in waiters.into_iter().zip(relay.endpoints().cycle()) {
         // One after another: who connects and then says nothing for long would be taken for somebody that never will.
-        waiting.spawn(waiter.sit_down(relay.endpoint().address).await?.wait());
+        waiting.spawn(waiter.sit_down(broker.address).await?.wait());
     }
     SystemClock.sleep(SETTLED).await;
-    let seated = resident(relay.endpoint().pid)?;
+    let seated = memory(&relay)?;
+    let (since, shared) = (SystemClock.now(), relay.shared_use().await?);
     let mut delays = Vec::new();
     while let Some(told) = waiting.join_next().await {
         delays.push(told??);
     }
     direct.abort();
+    let shared = shared.zip(relay.shared_use().await?);
+    let waited = (SystemClock.now() - since).as_secs_f64();
     let journal = upstream.sandbox().journal();
     let asked: Vec<_> = journal.into_iter().filter(|entry| entry.sequence > from).collect();
     relay.stop().await?;
@@ -104,11 +114,14 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     printer::line(&format!(
         "a waiting client takes {each:.0} bytes of the broker; of a bare axum handler {bare:.0}"
     ))?;
+    if let Some((before, after)) = shared {
+        tell_shared(before, after, waited)?;
+    }
     journal::tell(&asked)?;
     delays.sort_unstable();
     let at = |percent: usize| delays.get(delays.len() * percent / 100).map(Duration::as_secs_f64);
     let verdict = |what: &str, measured, bound| Verdict {
-        name: format!("waiting clients, {pages}, {what}"),
+        name: format!("waiting clients, {setting}, {what}"),
         measured,
         bound,
     };
@@ -122,6 +135,23 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         ),
         verdict("memory against a bare handler that waits", Some(each / bare), Bound::AtMost(1.3)),
     ])?;
+    Ok(())
+}
+
+/// The resident memory of all brokers, in bytes.
+fn memory(relay: &Relay) -> Outcome<u64> {
+    Ok(relay.endpoints().map(|broker| resident(broker.pid)).sum::<Result<_, _>>()?)
+}
+
+/// A line about what the brokers' Redis was used for in so many seconds.
+fn tell_shared(before: Usage, after: Usage, seconds: f64) -> Outcome<()> {
+    let per_second = |count: fn(Usage) -> u64| (count(after) - count(before)) as f64 / seconds;
+    printer::line(&format!(
+        "the Redis executed {:.1} commands a second while they waited, in {:.1} scripts, and took {:.1} MiB in the end",
+        per_second(|usage| usage.commands),
+        per_second(|usage| usage.scripts),
+        after.memory as f64 / f64::from(1 << 20)
+    ))?;
     Ok(())
 }
 
@@ -150,12 +180,12 @@ impl Ends {
 
 /// Submits a task for each client.
 async fn submit(relay: &Relay, url: &str, ends: Ends) -> Outcome<Vec<Waiter>> {
-    let (address, secret): (_, Arc<str>) = (relay.endpoint().address, relay.secret().into());
+    let secret: Arc<str> = relay.secret().into();
     let mut submitting = JoinSet::new();
-    for first in 0..AT_ONCE.min(ends.clients) {
+    for (first, broker) in (0..AT_ONCE.min(ends.clients)).zip(relay.endpoints().cycle()) {
         let (secret, url) = (secret.clone(), url.to_owned());
         submitting.spawn(async move {
-            let mut connection = Connection::open(address).await?;
+            let mut connection = Connection::open(broker.address).await?;
             let mut waiters = Vec::new();
             for client in (first..ends.clients).step_by(AT_ONCE as usize) {
                 let handle = connection.submit(&secret, &url, client).await?;
