@@ -8,6 +8,7 @@ mod listing;
 mod pass;
 mod pressure;
 mod schedule;
+mod sequence;
 
 pub use agenda::Agenda;
 pub use back_off::BackOff;
@@ -17,3 +18,4 @@ pub use listing::Listing;
 pub use pass::{Lengths, Pass, Progress, Stage};
 pub use pressure::Pressure;
 pub use schedule::PollSchedule;
+pub use sequence::Sequence;

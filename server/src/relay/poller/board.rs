@@ -5,16 +5,16 @@
 //! every task is followed to its end, for the sake of quotas and of the record.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use valet_pacing::{BackOff, Forecast, Listing, PollSchedule, Progress, Stage};
+use valet_pacing::{BackOff, Forecast, Listing, PollSchedule, Progress, Sequence, Stage};
 
 use super::{
     fair::Fair,
-    sweep::{Page, Sweep, span},
+    sweep::{Page, Sweep},
 };
 use crate::relay::task::{Task, is_final};
 
@@ -49,8 +49,8 @@ pub(super) struct Board {
     idle: Fair,
     sweep: Option<Sweep>,
     listing: Listing,
-    /// The tasks that were `RUNNING` on the list, by when they were made.
-    running: BTreeSet<(u64, u64)>,
+    /// Of those that run, by number.
+    sequence: Sequence<u64>,
     forecast: Forecast,
     /// The last call was a look at one that no list tells of.
     was_unlisted: bool,
@@ -69,8 +69,6 @@ struct Place {
     born: Instant,
     /// When it was last known not to have ended.
     unfinished: Instant,
-    /// When it was made, by the upstream's list, in milliseconds.
-    made: Option<u64>,
     /// It was missing on the list.
     is_missing: bool,
     /// And it had not ended nonetheless: the list does not tell of it.
@@ -111,7 +109,6 @@ impl Board {
             app,
             born,
             unfinished: born,
-            made: None,
             is_missing: false,
             is_unlisted: false,
             queue: Queue::Idle,
@@ -236,17 +233,14 @@ impl Board {
     pub(super) fn listed(&mut self, now: Instant, page: &Page) -> Vec<(Arc<Task>, String)> {
         let Some(mut sweep) = self.sweep.take() else { return Vec::new() };
         let stage = sweep.pass.stage();
-        let mut told = Vec::new();
+        let (mut told, mut numbers) = (Vec::new(), Vec::new());
         for listed in page.data.iter().filter(|listed| !is_final(&listed.status)) {
             let Some(&number) = self.numbers.get(&listed.task_id) else { continue };
             let Some(place) = self.places.get_mut(&number) else { continue };
             sweep.seen.insert(number);
+            numbers.push(number);
             place.unfinished = now;
             (place.is_missing, place.is_unlisted) = (false, false);
-            if let Some(made) = listed.gmt_create.filter(|_| stage == Stage::Running) {
-                place.made = Some(made);
-                self.running.insert((made, number));
-            }
             told.push((place.task.clone(), listed.status.clone()));
             let queue = place.queue;
             if matches!(queue, Queue::Unlisted | Queue::Watched | Queue::Idle) {
@@ -255,12 +249,8 @@ impl Board {
                 self.later(number, now);
             }
         }
-        if stage == Stage::Running
-            && let Some((from, to)) = span(page)
-        {
-            let between = self.running.range((from + 1, 0)..(to.max(from + 1), 0));
-            let gone = between.map(|(_, number)| *number).filter(|number| !sweep.seen.contains(number));
-            for number in gone.collect::<Vec<_>>() {
+        if stage == Stage::Running {
+            for number in self.sequence.read(&numbers) {
                 self.has_ended(number, now);
             }
         }
@@ -269,8 +259,12 @@ impl Board {
         match progress {
             Progress::GoesOn => self.sweep = Some(sweep),
             // Its length is remembered: it is not asked for again before it is worth it.
-            Progress::NotWorthIt(calls) => self.listing.learn(now, calls, calls + 1),
+            Progress::NotWorthIt(calls) => {
+                self.sequence.give_up();
+                self.listing.learn(now, calls, calls + 1);
+            }
             Progress::Done => {
+                self.sequence.end();
                 self.listing.learn(now, sweep.pass.calls(), sweep.spared);
                 let missed = self.places.iter().filter(|(number, place)| {
                     place.unfinished < sweep.began && !place.is_unlisted && !sweep.seen.contains(number)
@@ -286,6 +280,7 @@ impl Board {
     /// The upstream refused a page of this size: a smaller one is asked for, or none for a while.
     pub(super) fn page_refused(&mut self, size: u32, now: Instant) {
         self.sweep = None;
+        self.sequence.give_up();
         if size > SMALL_PAGE {
             self.refused_page = Some(size);
         } else {
@@ -299,6 +294,7 @@ impl Board {
         let Some(sweep) = &mut self.sweep else { return };
         if !sweep.ask_again(is_throttled) {
             self.sweep = None;
+            self.sequence.give_up();
             self.listing.disappoints(now);
         }
     }
@@ -318,9 +314,6 @@ impl Board {
     /// It is not on the list any more.
     fn has_ended(&mut self, number: u64, now: Instant) {
         let Some(place) = self.places.get_mut(&number) else { return };
-        if let Some(made) = place.made.take() {
-            self.running.remove(&(made, number));
-        }
         if matches!(place.queue, Queue::Unlisted | Queue::Watched | Queue::Idle) {
             place.is_missing = true;
             self.queue(number, Queue::Ended, now);
@@ -388,9 +381,6 @@ impl Board {
         self.unqueue(number);
         let Some(place) = self.places.remove(&number) else { return };
         self.numbers.remove(&place.task.key.id);
-        if let Some(made) = place.made {
-            self.running.remove(&(made, number));
-        }
     }
 }
 

@@ -7,8 +7,6 @@ use valet_pacing::{Pass, Stage};
 
 /// So many pages of a pass may fail.
 const MOST_FAILURES: u32 = 3;
-/// Fewer tasks than these are in some order by chance.
-const FEW: usize = 8;
 
 /// A page of the list (*Manage asynchronous tasks*).
 #[derive(Debug, Deserialize)]
@@ -25,8 +23,6 @@ pub(super) struct Listed {
     pub(super) task_id: String,
     #[serde(default)]
     pub(super) status: String,
-    /// When it was made, in milliseconds of Unix time.
-    pub(super) gmt_create: Option<u64>,
 }
 
 /// The upstream's word for the tasks of a list.
@@ -59,36 +55,5 @@ impl Sweep {
         // Who is throttled pauses anyway.
         self.failures += u32::from(!is_throttled);
         self.failures <= MOST_FAILURES
-    }
-}
-
-/// From when to when the tasks of a page were made, if it is in the order of that: whoever was made in between,
-/// and is not on it, is not on the list.
-pub(super) fn span(page: &Page) -> Option<(u64, u64)> {
-    let made: Vec<u64> = page.data.iter().map(|listed| listed.gmt_create).collect::<Option<_>>()?;
-    let (first, last) = (*made.first()?, *made.last()?);
-    if made.len() < FEW {
-        return None;
-    }
-    (made.is_sorted() || made.is_sorted_by(|a, b| a >= b)).then(|| (first.min(last), first.max(last)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_in_order_spans_a_time_and_another_spans_none() {
-        let of = |made: &[u64]| {
-            let listed = |made: &u64| Listed {
-                task_id: String::new(),
-                status: String::new(),
-                gmt_create: Some(*made),
-            };
-            span(&Page { total_page: 1, data: made.iter().map(listed).collect() })
-        };
-        let (up, down) = ([1, 2, 3, 4, 5, 6, 7, 9], [9, 7, 6, 5, 4, 3, 2, 1]);
-        assert_eq!((of(&up), of(&down)), (Some((1, 9)), Some((1, 9))));
-        assert_eq!((of(&[1, 2, 3, 9, 5, 6, 7, 8]), of(&up[..7]), of(&[])), (None, None, None));
     }
 }
