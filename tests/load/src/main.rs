@@ -17,6 +17,7 @@ mod memory;
 mod peers;
 mod printer;
 mod process;
+mod redis_cost;
 mod relay_check;
 mod relay_cost;
 mod replicas;
@@ -92,6 +93,9 @@ enum Command {
     /// while two hundred clients have tasks under way, and what sharing costs; brokers on core 0, all else on core 1;
     /// takes three minutes, and needs redis-server.
     Replicas(replicas::Options),
+    /// What each kind of call of replicas takes of the processor of the redis-server that they share: starts one on core
+    /// 0, and makes the calls on core 1; takes a minute and a quarter, and needs redis-server.
+    RedisCost(redis_cost::Options),
     /// How the cost of a cached issue grows from ten apps, and ten users of an app, to a hundred thousand: brokers on
     /// core 0, upstreams and load on core 1; takes five minutes.
     Growth(growth::Options),
@@ -156,6 +160,7 @@ fn run(command: Command) -> Outcome<()> {
         Command::Mint => alone(memory::serve_mint(printer::address)),
         Command::RelayCost(options) => measure(relay_cost::run(&options)),
         Command::Replicas(options) => measure(replicas::run(&options)),
+        Command::RedisCost(options) => on_load_core(redis_cost::run(&options)),
         Command::Growth(options) => measure(growth::run(&options)),
         Command::Sandbox => alone(server::serve_sandbox(printer::address)),
         Command::RelayCheck(options) => measure(relay_check::run(&options)),

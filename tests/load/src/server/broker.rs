@@ -26,8 +26,9 @@ const SECRET: &str = "vs_a-secret-of-a-usual-length-for-benchmarks-only";
 /// What replicas seal with.
 const SEALING_KEY: &str = "a sealing key that is for benchmarks only";
 
-/// How long the broker may take to serve, to write its audit trail and to stop.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the broker may take to serve, to write its audit trail and to stop, also one of very many apps on a machine
+/// that does other things.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running broker and its files.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ impl Broker {
 
 /// Where a configuration's keys are.
 pub(crate) fn environment() -> Environment {
-    [("DASHSCOPE_API_KEY", KEY)].into_iter().collect()
+    [("DASHSCOPE_API_KEY", KEY), ("SEALING_KEY", SEALING_KEY)].into_iter().collect()
 }
 
 /// A configuration with everything on: an audit trail in a file, metrics, limits, and one app.

@@ -26,8 +26,6 @@ pub(crate) struct Redis {
 pub(crate) struct Usage {
     /// Scripts that it ran: nearly all that a broker asks is one.
     pub(crate) scripts: u64,
-    /// The time that it was at them.
-    pub(crate) at_scripts: Duration,
     /// All commands, those of its scripts among them.
     pub(crate) commands: u64,
     /// The memory that it takes, in bytes.
@@ -77,11 +75,9 @@ impl Redis {
 fn usage(said: &str) -> Option<Usage> {
     let line = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     // What was never asked for has no line.
-    let scripts = line("cmdstat_evalsha").unwrap_or("calls=0,usec=0");
-    let field = |name: &str| scripts.split(',').find_map(|field| field.strip_prefix(name)?.parse().ok());
+    let scripts = line("cmdstat_evalsha").unwrap_or("calls=0,");
     Some(Usage {
-        scripts: field("calls=")?,
-        at_scripts: Duration::from_micros(field("usec=")?),
+        scripts: scripts.strip_prefix("calls=")?.split_once(',')?.0.parse().ok()?,
         commands: line("total_commands_processed")?.parse().ok()?,
         memory: line("used_memory")?.parse().ok()?,
     })
@@ -95,8 +91,7 @@ mod tests {
     fn the_usage_is_in_lines_of_its_own() {
         let said = "$99\r\n# Memory\r\nused_memory:2048\r\nused_memory_rss:9\r\n# Stats\r\ntotal_commands_processed:70\r\n\
                     cmdstat_eval:calls=9,usec=9\r\ncmdstat_evalsha:calls=5,usec=250,usec_per_call=50.00,rejected_calls=0\r\n";
-        let at_scripts = Duration::from_micros(250);
-        assert_eq!(usage(said), Some(Usage { scripts: 5, at_scripts, commands: 70, memory: 2048 }));
+        assert_eq!(usage(said), Some(Usage { scripts: 5, commands: 70, memory: 2048 }));
         assert_eq!(usage("used_memory:2048\r\n"), None);
         let idle = "used_memory:1\r\ntotal_commands_processed:2\r\n";
         assert_eq!(usage(idle).map(|usage| usage.scripts), Some(0));
