@@ -138,18 +138,21 @@ impl Routes {
             return refuse(&self.doors, request.uri().path(), &fault).map(Either::Right);
         }
         match (request.method(), request.uri().path()) {
-            (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
+            // In boxes: each connection has room for the largest of these, and thousands may wait at the relay.
+            (&Method::POST, "/v1/tokens") => {
+                Box::pin(v1::issue(&self.doors, peer, request)).await.map(Either::Left)
+            }
             (&Method::POST, "/api/v1/tokens") => {
-                dashscope::issue(&self.doors, peer, request).await.map(Either::Left)
+                Box::pin(dashscope::issue(&self.doors, peer, request)).await.map(Either::Left)
             }
             (&Method::POST, "/oauth/token") => {
-                oauth::issue(&self.doors, peer, request).await.map(Either::Left)
+                Box::pin(oauth::issue(&self.doors, peer, request)).await.map(Either::Left)
             }
             (&Method::POST, "/oauth/revoke") => {
-                revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
+                Box::pin(revoke::revoke(&self.doors, peer, request)).await.map(Either::Left)
             }
             (&Method::POST, playground::SIGN_IN) => {
-                playground::sign_in(&self.doors, peer, request).await.map(Either::Left)
+                Box::pin(playground::sign_in(&self.doors, peer, request)).await.map(Either::Left)
             }
             _ => {
                 request.extensions_mut().insert(peer);
