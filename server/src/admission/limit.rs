@@ -10,7 +10,7 @@ use valet_pacing::{Quota, RateBudget};
 use super::{Now, Stopped, audio::Audio, daily::Daily};
 use crate::{
     config::WhenAway,
-    shared_redis::{Away, Measure, Permits, SetAside, Shared, Take},
+    shared_redis::{Away, Measure, Permits, SetAside, Shared, Take, name_aside},
 };
 
 /// What of a limit is shared.
@@ -153,7 +153,8 @@ pub(super) struct Seconds {
 /// Seconds of one limit that are set aside.
 #[derive(Clone, Debug)]
 pub(super) struct Aside {
-    /// The limit, by its name among the replicas, and the epoch in which they know of it; none if they do not.
+    /// The limit, by its name among the replicas, and the epoch in which they know of it; the name of what was set aside,
+    /// if they may know of it; nothing, if they do not.
     pub(super) count: Option<(String, String)>,
     /// The day of UTC that they are of.
     pub(super) day: u64,
@@ -174,17 +175,18 @@ impl Seconds {
     ) -> Result<Aside, Stopped> {
         let (day, mut own, mut count) = (super::daily::day(unix), most, None);
         if let (Some(most), Some((name, shared))) = (most, &self.shared) {
-            match shared.set_aside(name, seconds, most.min(MOST_SECONDS)).await {
+            let aside = name_aside();
+            match shared.set_aside(name, &aside, seconds, most.min(MOST_SECONDS)).await {
                 Ok(SetAside::Taken { day, epoch }) => {
                     self.own.know(unix, seconds);
                     return Ok(Aside { count: Some((name.clone(), epoch)), day });
                 }
                 Ok(SetAside::Reached(wait)) => return Err(Stopped::reached(limit, wait)),
                 Err(away) if shared.without().limits == WhenAway::Refuse => return Err(away.into()),
-                // The others hear of it with the task.
+                // The others hear of it with the task; or it is counted late, by then or never.
                 Err(Away) => {
                     own = Some(most / u64::from(shared.replicas()));
-                    count = Some((name.clone(), String::new()));
+                    count = Some((name.clone(), aside));
                 }
             }
         }
@@ -206,11 +208,11 @@ impl Seconds {
     /// Gives back what was set aside, wherever it is counted.
     pub(super) async fn give_back(&self, submitted: Duration, seconds: u64, aside: &Aside) {
         self.own.settle(submitted, seconds, 0);
-        if let (Some((name, epoch)), Some((_, shared))) = (&aside.count, &self.shared)
-            && !epoch.is_empty()
+        if let (Some((name, known)), Some((_, shared))) = (&aside.count, &self.shared)
+            && !known.is_empty()
         {
             // What cannot be given back stays set aside for its day.
-            let _: Result<(), Away> = shared.give_back(name, seconds, aside.day, epoch).await;
+            let _: Result<(), Away> = shared.give_back(name, seconds, aside.day, known).await;
         }
     }
 

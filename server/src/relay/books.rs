@@ -79,8 +79,12 @@ impl Relay {
         let owner = owner(&submitted.who);
         // What has vanished may have been billed.
         let used = ended.filter(|ended| ended.status != "UNKNOWN").map(|ended| ended.seconds);
-        let reserved = self.know_use(&owner, at, used.unwrap_or(submitted.reserved));
-        let order = Order { model: submitted.model, urls: submitted.urls, reserved };
+        // The replicas hear of the end with the task, and may know of what was set aside alone.
+        let reserved = self.know_use(&owner, at, submitted.reserved);
+        if let Some(used) = used {
+            reserved.settle(used);
+        }
+        let order = Order { model: submitted.model, urls: submitted.urls, reserved, is_own: true };
         let key = TaskKey { account: submitted.account, id: submitted.task, submitted: submitted.time };
         let status = ended.map_or("PENDING", |ended| &ended.status);
         let upstream: Arc<str> = submitted.upstream.as_str().into();
@@ -131,7 +135,7 @@ impl Relay {
 
     /// Writes down what became of a submit: on disk, before anybody is told of the task.
     pub(super) async fn submitted(&self, task: &Task, submit: Option<[u8; 32]>) {
-        let (Some(ledger), Some(order)) = (&self.ledger, &task.order) else { return };
+        let (Some(ledger), Some(order)) = (&self.ledger, task.order()) else { return };
         // What cannot be written is logged by the ledger; the task is paid for, and its handle is good without.
         ledger
             .append_durably(Entry::Submitted(Submitted {
@@ -167,9 +171,7 @@ impl Relay {
     /// one keeps the books.
     pub(super) fn settle(&self, task: &Task, status: &str, seconds: u64) {
         task.has_used(seconds);
-        let Some(order) = task.order.as_ref().filter(|_| task.is_own() && !task.settle_once()) else {
-            return;
-        };
+        let Some(order) = task.order().filter(|order| order.is_own && !task.settle_once()) else { return };
         // What has vanished may have been billed: it stays set aside, and nobody says that it was.
         order.reserved.settle(if status == "UNKNOWN" { order.reserved.seconds() } else { seconds });
         let app = OfApp { app: task.owner.app.to_string() };

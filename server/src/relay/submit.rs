@@ -116,6 +116,7 @@ impl Relay {
             model: submission.model.clone(),
             urls: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
             reserved: allowance.reserve(seconds, began).await?,
+            is_own: true,
         };
         let outcome = async {
             if named.is_keyed {

@@ -28,15 +28,13 @@ pub(super) struct Task {
     pub(super) handle: String,
     /// The upstream that it was submitted to, by its name.
     pub(super) upstream: Arc<str>,
-    /// What was submitted, if it is known.
-    pub(super) order: Option<Order>,
+    /// What was submitted, once it is known.
+    order: OnceLock<Order>,
     known: Mutex<Known>,
     watchers: AtomicU32,
     settled: AtomicBool,
     /// The seconds of audio that it used, once it has ended.
     used: OnceLock<u64>,
-    /// It was submitted at this replica, which writes down what becomes of it.
-    is_own: bool,
     /// The other replicas may not know how far it is.
     is_untold: AtomicBool,
     /// Another replica asks how far it is.
@@ -52,6 +50,8 @@ pub(super) struct Order {
     pub(super) urls: u32,
     /// The seconds of audio that were taken from quotas for it.
     pub(super) reserved: Reservation,
+    /// It was submitted at this replica, which writes down what becomes of it.
+    pub(super) is_own: bool,
 }
 
 /// What is known of a task.
@@ -104,12 +104,11 @@ impl Task {
             key,
             handle,
             upstream,
-            order,
+            order: order.map_or_else(OnceLock::new, OnceLock::from),
             known: Mutex::new(known),
             watchers: AtomicU32::new(0),
             settled: AtomicBool::new(false),
             used: OnceLock::new(),
-            is_own: true,
             is_untold: AtomicBool::new(true),
             is_asked_elsewhere: AtomicBool::new(false),
             looked: Notify::new(),
@@ -122,15 +121,26 @@ impl Task {
         self
     }
 
-    /// The same, which was submitted at another replica: that one writes down what becomes of it.
-    pub(super) fn of_another(mut self) -> Self {
-        self.is_own = false;
-        self.is_untold = AtomicBool::new(false);
+    /// The same, of which another replica has told.
+    pub(super) fn of_another(self) -> Self {
+        self.untold(false);
         self
     }
 
+    /// What was submitted, if it is known.
+    pub(super) fn order(&self) -> Option<&Order> {
+        self.order.get()
+    }
+
+    /// This was submitted: said by whoever knows, of a task of which no more was known than its name.
+    pub(super) fn complete(&self, order: Order) {
+        // Whoever comes second says the same.
+        let _ = self.order.set(order);
+    }
+
+    /// Whether it was submitted at this replica.
     pub(super) fn is_own(&self) -> bool {
-        self.is_own
+        self.order().is_some_and(|order| order.is_own)
     }
 
     /// Whether the other replicas may not know how far it is.
@@ -155,7 +165,7 @@ impl Task {
 
     /// Whether it has ended, and what it used is known.
     pub(super) fn has_ended(&self) -> bool {
-        self.used.get().is_some() || self.order.is_none() && self.lock().is_final()
+        self.used.get().is_some() || self.order().is_none() && self.lock().is_final()
     }
 
     pub(super) fn ask_from_elsewhere(&self) {

@@ -48,7 +48,7 @@ pub struct Page {
 impl Page {
     fn takes(&self, task: &Task) -> bool {
         let submitted = Duration::from_secs(task.key.submitted);
-        let model = task.order.as_ref().map(|order| &*order.model);
+        let model = task.order().map(|order| &*order.model);
         self.handle.as_deref().is_none_or(|handle| task.handle == handle)
             && self.from.is_none_or(|from| from <= submitted)
             && self.to.is_none_or(|to| submitted <= to)
@@ -122,7 +122,7 @@ impl Relay {
             json!({
                 "task_id": task.handle,
                 "status": &*task.known().status,
-                "model_name": task.order.as_ref().map(|order| &order.model),
+                "model_name": task.order().map(|order| &order.model),
                 "gmt_create": task.key.submitted * 1000,
             })
         };

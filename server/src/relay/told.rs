@@ -15,7 +15,7 @@ use super::{
 use crate::{
     admission::Reservation,
     ledger::Submitted,
-    shared_redis::{Note, Rank, TaskName, Use},
+    shared_redis::{Note, Progress, Rank, TaskName, Use},
 };
 
 /// What is to be known of a task.
@@ -43,17 +43,20 @@ impl Relay {
         if key.name() != name || at + LIFE <= unix {
             return;
         }
-        let known = self.records.find(&key, unix);
-        let task = known.unwrap_or_else(|| {
-            let order = (!is_bare).then(|| Order {
+        let task = self.records.find(&key, unix).unwrap_or_else(|| {
+            let task =
+                Task::new(owner(&of.who), key, of.handle, of.upstream.as_str().into(), None, "PENDING");
+            self.records.keep(task.of_another().into(), unix)
+        });
+        let rank = rank(&told_status, used, !is_bare);
+        if !is_bare {
+            task.complete(Order {
                 model: of.model,
                 urls: of.urls,
                 reserved: Reservation::of_another(at, of.reserved, day, counts),
+                is_own: false,
             });
-            let task =
-                Task::new(owner(&of.who), key, of.handle, of.upstream.as_str().into(), order, "PENDING");
-            self.records.keep(task.of_another().into(), unix)
-        });
+        }
         let document = told.and_then(|told| serde_json::from_slice::<Value>(told).ok());
         let document = document.filter(|document| status(document) == told_status);
         if let Some(used) = used {
@@ -76,11 +79,15 @@ impl Relay {
             Some(_) => self.poller.forget(&task),
             None => self.poller.hear(&task, now, unix),
         }
+        if rank_of(&task) > rank {
+            // Whoever told this did not know it, or told of more than was known to whoever told of less.
+            self.replicas.tell(&task);
+        }
     }
 
     /// What the others are to know of a task.
     pub(super) fn noted(&self, task: &Task) -> Note {
-        let (known, order, used) = (task.known(), task.order.as_ref(), task.used());
+        let (known, order, used) = (task.known(), task.order(), task.used());
         let reserved = order.map(|order| &order.reserved);
         let aside = reserved.map_or(0, Reservation::seconds);
         let of = Submitted {
@@ -96,12 +103,6 @@ impl Relay {
             submit: None,
         };
         let (day, counts) = reserved.map(|reserved| (reserved.day(), reserved.counts())).unwrap_or_default();
-        let rank = match step(&known.status) {
-            2 if used.is_some() || order.is_none() => Rank::Ended,
-            0 if order.is_none() => Rank::Bare,
-            0 => Rank::Pending,
-            _ => Rank::Unfinished,
-        };
         // What has vanished may have been billed.
         let billed = used.filter(|_| &*known.status != "UNKNOWN").unwrap_or(aside);
         let until = Duration::from_secs(task.key.submitted) + LIFE;
@@ -115,13 +116,28 @@ impl Relay {
         };
         Note {
             name: task.key.name(),
-            rank,
+            rank: rank(&known.status, used, order.is_some()),
             content: serde_json::to_vec(&record).expect("plain fields serialize"),
             told: known.document,
             life: until.saturating_sub(self.issue.clock.unix()),
             use_: Use { day, aside, used: billed, counts },
         }
     }
+}
+
+/// What this replica can tell of a task.
+fn rank_of(task: &Task) -> Rank {
+    rank(&task.known().status, task.used(), task.order().is_some())
+}
+
+/// What a record of this status tells, of what a task used if that is known, and of what was submitted, if it `is_whole`.
+fn rank(status: &str, used: Option<u64>, is_whole: bool) -> Rank {
+    let progress = match step(status) {
+        2 if used.is_some() || !is_whole => Progress::Ended,
+        0 => Progress::Pending,
+        _ => Progress::Unfinished,
+    };
+    Rank { is_whole, progress }
 }
 
 /// How far a task of this status is.

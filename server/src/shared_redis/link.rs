@@ -236,7 +236,8 @@ impl Link {
         }
     }
 
-    fn tell(&self, said: Said) {
+    /// Has this replica alone hear something.
+    pub(super) fn tell(&self, said: Said) {
         // Where nobody listens, nobody waits for it.
         let _ = self.said.send(said);
     }

@@ -12,6 +12,7 @@ mod link;
 mod metrics;
 mod mints;
 mod permits;
+mod prelude;
 mod records;
 mod said;
 mod seal;
@@ -36,9 +37,9 @@ pub use self::{
     permits::{Measure, Permits, Take},
     records::Remembered,
     said::Said,
-    seconds::SetAside,
+    seconds::{SetAside, name_aside},
     submits::{Fate, Submit, SubmitListening, SubmitName},
-    tasks::{Cursor, Note, Noted, Rank, Read, TaskName, Use},
+    tasks::{Cursor, Note, Noted, Progress, Rank, Read, TaskName, Use},
 };
 use self::{
     keyrings::Keyrings, leases::Leases, link::Link, metrics::Metrics, mints::Mints, permits::Scripts,
@@ -108,8 +109,12 @@ impl Shared {
     /// Takes up what of a changed configuration can be taken up: the sealing keys, and what is done without the
     /// server.
     pub fn reconfigure(&self, config: &config::Shared) {
-        self.seals.store(Arc::new(Seals::new(&config.keys)));
         self.without.store(Arc::new(config.without));
+        if let Some(seals) = self.seals.load().followed_by(&config.keys) {
+            self.seals.store(Arc::new(seals));
+            // What could not be opened is there to be read, perhaps.
+            self.link.tell(Said::Noted);
+        }
     }
 
     /// Looks once whether the server is there.
@@ -273,20 +278,27 @@ impl Shared {
         self.submits.tell(whose, fate, life).await
     }
 
-    /// Sets seconds aside in the count of that name, of `most` a day.
+    /// Sets seconds aside in the count of that name, of `most` a day; what is set aside has a [name](name_aside) of its
+    /// own.
     ///
     /// # Errors
     /// [`Away`], also for a few seconds after everything was lost.
-    pub async fn set_aside(&self, count: &str, seconds: u64, most: u64) -> Result<SetAside, Away> {
-        self.seconds.set_aside(count, seconds, most).await
+    pub async fn set_aside(
+        &self,
+        count: &str,
+        aside: &str,
+        seconds: u64,
+        most: u64,
+    ) -> Result<SetAside, Away> {
+        self.seconds.set_aside(count, aside, seconds, most).await
     }
 
-    /// Gives seconds back that were set aside on a day and in an epoch.
+    /// Gives seconds back that were set aside on a day and in an epoch, or, if that is not known, under that name.
     ///
     /// # Errors
     /// [`Away`].
-    pub async fn give_back(&self, count: &str, seconds: u64, day: u64, epoch: &str) -> Result<(), Away> {
-        self.seconds.give_back(count, seconds, day, epoch).await
+    pub async fn give_back(&self, count: &str, seconds: u64, day: u64, known: &str) -> Result<(), Away> {
+        self.seconds.give_back(count, seconds, day, known).await
     }
 
     /// Whose turn it is to poll an upstream: renews the lease of that fence, or takes one if nobody has it. `direct` tells

@@ -17,16 +17,31 @@ const KEY_NAME: usize = 8;
 const HEAD: usize = 1 + KEY_NAME;
 
 /// The keys: the first seals, all of them open.
-pub(super) struct Seals(Vec<([u8; KEY_NAME], LessSafeKey)>);
+pub(super) struct Seals {
+    keys: Vec<([u8; KEY_NAME], LessSafeKey)>,
+    of: Vec<SealingKey>,
+    edition: u64,
+}
 
 impl Seals {
     pub(super) fn new(keys: &[SealingKey]) -> Self {
-        Self(keys.iter().map(|key| (name(&key.id), cipher(key))).collect())
+        let of = keys.to_vec();
+        Self { keys: keys.iter().map(|key| (name(&key.id), cipher(key))).collect(), of, edition: 1 }
+    }
+
+    /// What takes the place of these; `None` if the keys are the same.
+    pub(super) fn followed_by(&self, keys: &[SealingKey]) -> Option<Self> {
+        (self.of != keys).then(|| Self { edition: self.edition + 1, ..Self::new(keys) })
+    }
+
+    /// Tells these from those before them; never 0.
+    pub(super) fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Seals `content` for the one place that `place` names.
     pub(super) fn seal(&self, place: &[u8], content: &[u8]) -> Vec<u8> {
-        let (name, cipher) = self.0.first().expect("the configuration has at least one key");
+        let (name, cipher) = self.keys.first().expect("the configuration has at least one key");
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).expect("the system's random source works");
         let head = [&[VERSION][..], name].concat();
@@ -42,7 +57,7 @@ impl Seals {
         let (head, rest) = sealed.split_at_checked(HEAD)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
         let name = head.strip_prefix(&[VERSION])?;
-        let (_, cipher) = self.0.iter().find(|(known, _)| known == name)?;
+        let (_, cipher) = self.keys.iter().find(|(known, _)| known == name)?;
         let mut content = Zeroizing::new(sealed.to_vec());
         let nonce = Nonce::assume_unique_for_key(nonce.try_into().ok()?);
         let length = cipher.open_in_place(nonce, Aad::from(bound(head, place)), &mut content).ok()?.len();

@@ -14,7 +14,9 @@ use secrecy::zeroize::Zeroizing;
 use super::{
     Away,
     link::{Link, millis},
+    prelude::script,
     seal::Seals,
+    seconds::{ASIDE, MOST as MOST_SECONDS},
 };
 
 /// The most tasks that are known; beyond it those that changed the longest ago are forgotten.
@@ -31,8 +33,8 @@ pub(super) const AT_ONCE: usize = 50;
 /// The clocks of servers that take over from one another differ by less than this.
 const SKEW: u64 = 60_000_000;
 
-/// Writes records, unless what is there is further on. What a task used is counted with the step that first tells of
-/// it, and once: all that it used or has set aside, if it is new, and was not counted before it was told; what it used
+/// Writes records, unless what is there is further on. What a task used is counted with the step that first tells what was
+/// submitted, and once: all that it used or has set aside, if that was not counted before it was told; what it used
 /// otherwise than was set aside, when it ends.
 const NOTE: &str = r"
 local time = redis.call('TIME')
@@ -40,47 +42,53 @@ local now = time[1] * 1000000 + time[2]
 local today = math.floor(time[1] / 86400)
 local epoch = redis.call('GET', KEYS[3]) or ''
 if ARGV[2] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[2] then return 'fenced' end
-local last = tonumber(redis.call('GET', KEYS[2]) or '0')
-local key, arg, count = 4, 7, 0
+local last = number(redis.call('GET', of('string', KEYS[2])), now + ARGV[4] * 1000)
+local index, whole, ended = of('zset', KEYS[1]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local function is_counted(known)
+  if known == epoch then return true end
+  local aside = string.match(known, '^%?(%x+)$')
+  return aside and not redis.call('SET', ARGV[3] .. 'aside:' .. aside, '1', 'NX', 'PX', ARGV[9])
+end
+local key, arg = 4, 10
 while arg < #ARGV do
   local name, rank, sealed, told, life = ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4], ARGV[arg + 5]
   local day, aside, used, counts = tonumber(ARGV[arg + 6]), tonumber(ARGV[arg + 7]), tonumber(ARGV[arg + 8]), tonumber(ARGV[arg + 9])
   arg = arg + 9
-  local there = tonumber(redis.call('HGET', KEYS[key + 1], 'rank') or '0')
+  local there = number(redis.call('HGET', of('hash', KEYS[key + 1]), 'rank'), ended)
   if rank >= there then
     last = math.max(last + 1, now)
     redis.call('HSET', KEYS[key + 1], 'rank', rank, 'sealed', sealed)
     redis.call('PEXPIRE', KEYS[key + 1], life)
     if told ~= '' then redis.call('SET', KEYS[key + 2], told, 'PX', ARGV[5]) end
-    redis.call('ZADD', KEYS[1], string.format('%.0f', last), name)
+    redis.call('ZADD', index, string.format('%.0f', last), name)
   end
   for at = 1, counts do
     local more = 0
-    if rank > there and there == 0 then
+    if rank >= whole and there < whole then
       more = used
-      if ARGV[arg + at] == epoch then more = used - aside end
-    elseif rank > there and rank >= tonumber(ARGV[7]) then
+      if is_counted(ARGV[arg + at]) then more = used - aside end
+    elseif rank >= ended and there < ended then
       more = used - aside
     end
     if more ~= 0 and day == today then
-      local known = redis.call('HMGET', KEYS[key + 2 + at], 'day', 'used')
+      local known = redis.call('HMGET', of('hash', KEYS[key + 2 + at]), 'day', 'used')
       local sum = 0
-      if known[1] and tonumber(known[1]) == today then sum = tonumber(known[2]) end
+      if number(known[1], today) == today then sum = number(known[2], tonumber(ARGV[10])) end
       redis.call('HSET', KEYS[key + 2 + at], 'day', today, 'used', string.format('%.0f', math.max(sum + more, 0)))
       redis.call('PEXPIRE', KEYS[key + 2 + at], 90000000)
     end
   end
-  key, arg, count = key + 2 + counts, arg + counts, count + 1
+  key, arg = key + 2 + counts, arg + counts
 end
 redis.call('SET', KEYS[2], string.format('%.0f', last), 'PX', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[4] * 1000))
-local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[6])
+redis.call('PEXPIRE', index, ARGV[4])
+redis.call('ZREMRANGEBYSCORE', index, '-inf', string.format('%.0f', now - ARGV[4] * 1000))
+local over = redis.call('ZCARD', index) - tonumber(ARGV[6])
 if over > 0 then
-  local oldest = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'LIMIT', 0, over)
+  local oldest = redis.call('ZRANGEBYSCORE', index, '-inf', '+inf', 'LIMIT', 0, over)
   for _, name in ipairs(oldest) do
     redis.call('DEL', ARGV[3] .. 'task:' .. name, ARGV[3] .. 'told:' .. name)
-    redis.call('ZREM', KEYS[1], name)
+    redis.call('ZREM', index, name)
   end
 end
 redis.call('PUBLISH', ARGV[1], 'noted')
@@ -89,13 +97,14 @@ return 'noted'
 
 /// Records that changed after one that was read, in the order in which they did.
 const READ: &str = r"
-local listed = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+local last = redis.call('TIME')[1] * 1000000 + ARGV[4] * 1000
+local listed = redis.call('ZRANGEBYSCORE', of('zset', KEYS[1]), '(' .. ARGV[1], string.format('%.0f', last), 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 local read = {}
 for at = 1, #listed, 2 do
   read[#read + 1] = {
     listed[at], string.format('%.0f', tonumber(listed[at + 1])),
-    redis.call('HGET', ARGV[3] .. 'task:' .. listed[at], 'sealed') or '',
-    redis.call('GET', ARGV[3] .. 'told:' .. listed[at]) or '',
+    redis.call('HGET', of('hash', ARGV[3] .. 'task:' .. listed[at]), 'sealed') or '',
+    redis.call('GET', of('string', ARGV[3] .. 'told:' .. listed[at])) or '',
   }
 end
 return {redis.call('GET', KEYS[2]) or '', read}
@@ -121,17 +130,37 @@ pub struct Note {
     pub use_: Use,
 }
 
+/// What a record tells: one that tells what was submitted goes before any that does not, and of two alike the one whose
+/// task is further.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Rank {
+    /// Whether it tells what was submitted; else it has but the task's name.
+    pub is_whole: bool,
+    /// How far the task is.
+    pub progress: Progress,
+}
+
 /// How far a task is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Rank {
-    /// Nobody knows more than its name.
-    Bare = 1,
+pub enum Progress {
     /// It waits.
-    Pending = 2,
+    Pending = 1,
     /// It goes on.
-    Unfinished = 3,
+    Unfinished = 2,
     /// It has ended.
-    Ended = 4,
+    Ended = 3,
+}
+
+impl Rank {
+    /// The least of a record that tells what was submitted.
+    const WHOLE: Self = Self { is_whole: true, progress: Progress::Pending };
+    /// The greatest.
+    const ENDED: Self = Self { is_whole: true, progress: Progress::Ended };
+
+    /// As a number, from 1 on.
+    const fn number(self) -> u8 {
+        self.progress as u8 + if self.is_whole { Progress::Ended as u8 } else { 0 }
+    }
 }
 
 /// Seconds of audio that a task used, and where they are counted.
@@ -143,7 +172,8 @@ pub struct Use {
     pub aside: u64,
     /// What it used; if it has not ended, what was set aside.
     pub used: u64,
-    /// The counts, each with the epoch in which it knows of what was set aside.
+    /// The counts, each with the epoch in which it knows of what was set aside, or with the [name](super::name_aside) of
+    /// that.
     pub counts: Vec<(String, String)>,
 }
 
@@ -185,6 +215,8 @@ pub struct Cursor {
     last: u64,
     /// The epoch in which it was read; none before the first time.
     pub epoch: String,
+    /// The edition of the keys that it was read with.
+    seals: u64,
 }
 
 impl Cursor {
@@ -206,7 +238,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     pub(super) fn new(link: Arc<Link>, seals: Arc<ArcSwap<Seals>>) -> Self {
-        Self { link, seals, note: Script::new(NOTE), read: Script::new(READ) }
+        Self { link, seals, note: script(NOTE), read: script(READ) }
     }
 
     /// Tells the others of tasks; under a lease of that `fence`, if one is needed to know it.
@@ -217,7 +249,8 @@ impl Tasks {
             script.key(self.link.key("tasks")).key(self.link.key("tasks-last")).key(self.link.key("epoch"));
             script.key(self.link.key(lease));
             script.arg(self.link.channel()).arg(fence).arg(self.link.key("")).arg(millis(LIFE));
-            script.arg(millis(TOLD)).arg(MOST).arg(Rank::Ended as u8);
+            script.arg(millis(TOLD)).arg(MOST).arg(Rank::WHOLE.number()).arg(Rank::ENDED.number());
+            script.arg(millis(ASIDE)).arg(MOST_SECONDS);
             let seals = self.seals.load();
             for note in some {
                 let name = HEXLOWER.encode(&note.name);
@@ -228,7 +261,7 @@ impl Tasks {
                 let told = told.map(|told| seals.seal(&bound("told", &note.name), told.as_bytes()));
                 script
                     .arg(name)
-                    .arg(note.rank as u8)
+                    .arg(note.rank.number())
                     .arg(seals.seal(&bound("task", &note.name), &note.content));
                 script.arg(told.unwrap_or_default()).arg(millis(note.life).max(1));
                 script
@@ -248,16 +281,17 @@ impl Tasks {
         Ok(Noted::Done)
     }
 
-    /// Reads what has changed since.
+    /// Reads what has changed since; all of it, if there are other keys by now, which may open more.
     pub(super) async fn read(&self, since: &Cursor) -> Result<Read, Away> {
+        let seals = self.seals.load_full();
+        let since = if since.seals == seals.edition() { since.last } else { 0 };
         let mut script = self.read.prepare_invoke();
         script.key(self.link.key("tasks")).key(self.link.key("epoch"));
-        script.arg(since.last).arg(AT_ONCE).arg(self.link.key(""));
+        script.arg(since).arg(AT_ONCE).arg(self.link.key("")).arg(millis(LIFE));
         type Listed = (String, u64, Vec<u8>, Vec<u8>);
         let (epoch, listed): (String, Vec<Listed>) = self.link.run("read", &script).await?;
         let is_more = listed.len() == AT_ONCE;
-        let last = listed.last().map_or(since.last, |(_, last, ..)| *last);
-        let seals = self.seals.load();
+        let last = listed.last().map_or(since, |(_, last, ..)| *last);
         let open = |(name, _, sealed, told): &Listed| {
             let name: TaskName = HEXLOWER.decode(name.as_bytes()).ok()?.try_into().ok()?;
             // Forgotten meanwhile.
@@ -269,7 +303,7 @@ impl Tasks {
             Some(Found { name, content, told: seals.open(&bound("told", &name), told) })
         };
         let tasks = listed.iter().filter_map(open).collect();
-        Ok(Read { tasks, next: Cursor { last, epoch }, is_more })
+        Ok(Read { tasks, next: Cursor { last, epoch, seals: seals.edition() }, is_more })
     }
 }
 

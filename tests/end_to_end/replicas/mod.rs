@@ -9,12 +9,16 @@ mod clocks;
 mod limits;
 /// One mint, and tokens that nobody else can use.
 mod mints;
+/// The record of tasks, and the count of their seconds, as they lie there.
+mod notes;
 /// Replicas without their Redis.
 mod outages;
 /// What was shown, and what was revoked.
 mod records;
 /// The relay: one record of tasks, one submit for a key, one poller.
 mod relay;
+/// What replicas come to know of one another's tasks late.
+mod told;
 
 use std::time::Duration;
 

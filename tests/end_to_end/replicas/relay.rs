@@ -24,7 +24,7 @@ impl Relayed {
         self.stage.request_of(replica, method, &format!("/api/v1{path}")).bearer_auth(bearer)
     }
 
-    async fn get_of(&self, replica: usize, path: &str, bearer: &str) -> Answer {
+    pub(super) async fn get_of(&self, replica: usize, path: &str, bearer: &str) -> Answer {
         answered(self.request_of(replica, Method::GET, path, bearer)).await
     }
 

@@ -11,8 +11,8 @@ use valet_pacing::Quota;
 use valet_server::{
     secret::Bearer,
     shared_redis::{
-        Away, Claimed, Cursor, Fate, Measure, Note, Noted, Place, Queried, Query, Rank, Service, SetAside,
-        Shared, Submit, Take, Told, Turn, Use,
+        Away, Claimed, Cursor, Fate, Measure, Note, Noted, Place, Progress, Queried, Query, Rank, Service,
+        SetAside, Shared, Submit, Take, Told, Turn, Use, name_aside,
     },
 };
 
@@ -96,7 +96,7 @@ impl Calls {
         let document = "d".repeat(DOCUMENT).into();
         let mut calls = Self { bearer, document, fence, last: Cursor::default() };
         calls.call(shared, Kind::Mint, THERE).await?;
-        let ended = |number| calls.note(THERE - number, Rank::Ended);
+        let ended = |number| calls.note(THERE - number, Progress::Ended);
         shared.note(&(1..=RECORDS).map(ended).collect::<Vec<_>>(), None).await?;
         let last = shared.read(&Cursor::default()).await?.next;
         shared.note(&[ended(0)], None).await?;
@@ -138,7 +138,8 @@ impl Calls {
             Kind::Rate => drawn(shared, "rate", Measure::Rate(Quota::per_second(MOST, MOST))).await?,
             Kind::Day => drawn(shared, "day", Measure::Day(MOST)).await?,
             Kind::Seconds => {
-                matches!(shared.set_aside("audio:bench", 1, MOST.into()).await?, SetAside::Taken { .. })
+                let aside = shared.set_aside("audio:bench", &name_aside(), 1, MOST.into()).await?;
+                matches!(aside, SetAside::Taken { .. })
             }
             Kind::Assertion => shared.record((name(number), LIFE)).await?,
             Kind::Submit => {
@@ -152,8 +153,9 @@ impl Calls {
             Kind::ReadMany => shared.read(&Cursor::default()).await?.tasks.len() as u64 == RECORDS,
             Kind::Note => {
                 // In its life it is noted three times.
-                let rank = [Rank::Pending, Rank::Unfinished, Rank::Ended][(number % 3) as usize];
-                shared.note(&[self.note(number / 3, rank)], None).await? == Noted::Done
+                let progress =
+                    [Progress::Pending, Progress::Unfinished, Progress::Ended][(number % 3) as usize];
+                shared.note(&[self.note(number / 3, progress)], None).await? == Noted::Done
             }
             Kind::Hold => {
                 let held = shared.hold(SERVICE, Some(&self.fence), Duration::ZERO).await?.turn;
@@ -172,8 +174,9 @@ impl Calls {
     }
 
     /// What is noted of a task; the upstream's word of it when it has ended.
-    fn note(&self, number: u64, rank: Rank) -> Note {
-        let told = (rank == Rank::Ended).then(|| self.document.clone());
+    fn note(&self, number: u64, progress: Progress) -> Note {
+        let rank = Rank { is_whole: true, progress };
+        let told = (progress == Progress::Ended).then(|| self.document.clone());
         Note { name: name(number), rank, content: RECORD.into(), told, life: LIFE, use_: Use::default() }
     }
 }
