@@ -100,7 +100,7 @@ enum Command {
     /// core 0, upstreams and load on core 1; takes five minutes.
     Growth(growth::Options),
     /// Ten thousand clients that wait at the relay, each for a task of its own: starts the broker on core 0, or
-    /// --replicas of them and the redis-server that they share; an upstream, the clients and a direct client on core 1,
+    /// --replicas of them and the redis-server that they share; an upstream, the clients and direct ones on core 1,
     /// then a bare handler that waits on core 0; takes twenty minutes, or up to four more than --seconds says.
     WaitingClients(waiting::Options),
     /// A bare handler that waits for ever; prints its address.

@@ -95,9 +95,10 @@ secrets = ["{}"]
         SECRET
     }
 
-    /// What a direct client needs.
-    pub(crate) fn direct(&self) -> Direct {
-        Direct { broker: format!("http://{}", self.endpoint().address), app: "direct", secret: DIRECT }
+    /// What direct clients need, one at each of them.
+    pub(crate) fn directs(&self) -> impl Iterator<Item = Direct> {
+        let url = |broker: Endpoint| format!("http://{}", broker.address);
+        self.endpoints().map(move |broker| Direct { broker: url(broker), app: "direct", secret: DIRECT })
     }
 
     /// Stops them, as an operator would.

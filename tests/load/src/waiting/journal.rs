@@ -25,7 +25,7 @@ pub(super) fn tell(asked: &[Entry]) -> Outcome<()> {
     let count = |operation| asked.iter().filter(|entry| entry.operation == operation).count();
     let refused = asked.iter().filter(|entry| is_query(entry) && entry.status == Some(429)).count();
     printer::line(&format!(
-        "upstream: {} queries and {} pages of lists, the direct client's among them; {refused} were answered with 429",
+        "upstream: {} queries and {} pages of lists, the direct clients' among them; {refused} were answered with 429",
         count(Operation::Query),
         count(Operation::List),
     ))?;

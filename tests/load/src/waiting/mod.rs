@@ -67,8 +67,8 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     };
     printer::line(&format!(
         "waiting clients, {setting}: {brokers} on core 0; on core 1 an upstream that allows {LIMIT} queries a second, \
-         {clients} clients with a task each, and a direct client that asks five times a second; the tasks end within \
-         {seconds} s"
+         {clients} clients with a task each, and a direct client at each broker, which ask five times a second in all; the \
+         tasks end within {seconds} s"
     ))?;
     // A connection is a file of each of the two processes.
     files::raise_limit(u64::from(clients) + 500)?;
@@ -90,7 +90,9 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     printer::line(&format!("{clients} tasks were submitted in {took:.0} s"))?;
     let before = memory(&relay)?;
     let from = upstream.sandbox().journal().last().map_or(0, |entry| entry.sequence);
-    let direct = tokio::spawn(direct::spend(relay.direct()));
+    // Each has its broker's part of what is left to direct callers.
+    let mut direct: JoinSet<_> =
+        relay.directs().map(|direct| direct::spend(direct, replicas.into())).collect();
     let mut waiting = JoinSet::new();
     for (waiter, broker) in waiters.into_iter().zip(relay.endpoints().cycle()) {
         // One after another: who connects and then says nothing for long would be taken for somebody that never will.
@@ -103,7 +105,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     while let Some(told) = waiting.join_next().await {
         delays.push(told??);
     }
-    direct.abort();
+    direct.abort_all();
     let shared = shared.zip(relay.shared_use().await?);
     let waited = (SystemClock.now() - since).as_secs_f64();
     let journal = upstream.sandbox().journal();
