@@ -279,3 +279,41 @@ async fn a_rotated_key_withdraws_nothing_and_is_used_after_a_minute() {
     assert_ne!(status(&told), "UNKNOWN", "{}", told.text);
     relayed.stage.stop().await;
 }
+
+/// The upstream counts a task's day from its end, so it may know it still.
+#[tokio::test]
+async fn a_task_whose_day_is_over_is_looked_up_by_whoever_is_asked() {
+    let relayed = Relayed::new().await;
+    let (stage, sandbox) = (&relayed.stage, &relayed.stage.stack.sandbox);
+    sandbox.set_task_time(SECOND * 3600 * 20, SECOND);
+    let bearer = relayed.token(None).await;
+    let (late, lost) = (relayed.submitted(&bearer).await, relayed.submitted(&bearer).await);
+    stage.clock.advance(SECOND * 3600 * 20);
+    promptly(sandbox.wait_for_work(2)).await;
+    stage.pass(5).await;
+    stage.clock.advance(SECOND * 3600 * 5);
+    stage.pass(5).await;
+    let bearer = relayed.token(None).await;
+    let began = stage.clock.unix();
+    for _ in 0..stage.brokers() {
+        let asking = answered(relayed.request(Method::GET, &format!("/tasks/{late}"), &bearer));
+        let told = relayed.turned(tokio::spawn(asking), SECOND / 10).await;
+        assert_eq!((told.status, status(&told).as_str()), (200, "SUCCEEDED"), "{}", told.text);
+        assert!(told.json()["output"]["results"][0]["transcription_url"].is_string());
+        // There is nothing to wait for.
+        let told = relayed.turned(relayed.waiting(&late, &bearer, 30), SECOND / 10).await;
+        assert_eq!((told.status, status(&told).as_str()), (200, "SUCCEEDED"), "{}", told.text);
+    }
+    assert!(stage.clock.unix() - began < SECOND * 10);
+    stage.clock.advance(SECOND * 3600 * 24);
+    stage.pass(5).await;
+    let bearer = relayed.token(None).await;
+    for _ in 0..stage.brokers() {
+        let several = [late.clone(), lost.clone()];
+        let told = relayed.turned(relayed.waiting_for_any(&several, &bearer), SECOND / 10).await.json();
+        for place in [0, 1] {
+            assert_eq!(told["tasks"][place]["output"]["task_status"], "UNKNOWN", "{told}");
+        }
+    }
+    relayed.stage.stop().await;
+}

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{Owner, Refused, handle::TaskKey};
+use super::{Owner, Refused, handle::TaskKey, records::LIFE};
 use crate::admission::Reservation;
 
 /// So long after it was asked about, somebody is thought to wait for it still.
@@ -136,6 +136,11 @@ impl Task {
     pub(super) fn complete(&self, order: Order) {
         // Whoever comes second says the same.
         let _ = self.order.set(order);
+    }
+
+    /// Whether no record is kept of it any more.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        Duration::from_secs(self.key.submitted) + LIFE <= now
     }
 
     /// Whether it was submitted at this replica.

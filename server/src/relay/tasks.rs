@@ -13,7 +13,6 @@ use valet_clock::ClockExt;
 use super::{
     Asker, Document, Noted, Refused, Relay, Shown,
     handle::{ResultKey, TaskKey},
-    records::LIFE,
     task::Task,
     upstream::Call,
 };
@@ -159,11 +158,13 @@ impl Relay {
             return Ok(Some(known));
         }
         let upstream = asker.upstream(site).config().name.clone();
-        let is_over = Duration::from_secs(key.submitted) + LIFE <= now;
         let task = Task::new(asker.owner.clone(), key, handle.to_owned(), upstream, None, "PENDING");
-        if is_over {
+        if task.is_over(now) {
             // No record is kept of it, and the upstream may know it still: it counts the day from the task's end.
-            return Ok(Some(self.poller.follow(task.into(), self.issue.clock.now(), now)));
+            let task = Arc::new(task);
+            let is_alone = self.is_alone(&task);
+            let follow = || self.poller.follow(task.clone(), self.issue.clock.now(), now);
+            return Ok(Some(if is_alone { task } else { follow() }));
         }
         let task = self.keep(task);
         self.share(&task).await;
@@ -211,6 +212,9 @@ impl Relay {
             if self.poller.polls_here(task) {
                 break;
             }
+            if self.is_alone(task) {
+                return self.look_beside(site, asker.entry.upstream, task).await;
+            }
             self.replicas.ask(task);
             tokio::select! {
                 () = looked.as_mut() => return,
@@ -227,6 +231,11 @@ impl Relay {
         if self.poller.hurry(task, now, self.issue.clock.unix()) && may_ask || !is_known {
             looked.await;
         }
+    }
+
+    /// Whether nobody follows a task: another replica polls, and no record is kept by which that one would know it.
+    pub(super) fn is_alone(&self, task: &Task) -> bool {
+        self.is_shared() && !self.poller.polls_here(task) && task.is_over(self.issue.clock.unix())
     }
 
     /// Why nothing is known of a task.

@@ -96,6 +96,10 @@ impl Relay {
         for handle in handles {
             tasks.push(self.task(&site, &asker, handle).await?);
         }
+        // There is nothing to wait for if nobody looks.
+        let is_alone = |task: &&Arc<Task>| wait.is_some() && self.is_alone(task);
+        let alone: Vec<_> = tasks.iter().flatten().filter(is_alone).cloned().collect();
+        self.look(&site, &asker, &alone).await?;
         let known: Option<Vec<_>> = tasks.iter().cloned().collect();
         let (mut waited, mut retry_after) = (None, None);
         // One that is unknown is told of at once, as one that has ended.
@@ -112,8 +116,8 @@ impl Relay {
         // Whoever was somebody when the wait began may be nobody now.
         let asker = self.asker(&site, shown)?;
         let is_unknown = |task: &&Arc<Task>| task.known().document.is_none();
-        let due: Vec<_> =
-            tasks.iter().flatten().filter(|task| waited.is_none() || is_unknown(task)).cloned().collect();
+        let is_due = |task: &&Arc<Task>| waited.is_none() || is_unknown(task) || self.is_alone(task);
+        let due: Vec<_> = tasks.iter().flatten().filter(is_due).cloned().collect();
         let asker = if due.is_empty() {
             asker
         } else {

@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use valet_clock::ClockExt;
 use valet_pacing::Stage;
 
 use super::{
@@ -132,6 +133,21 @@ impl Relay {
         }
     }
 
+    /// Looks at a task right away, whoever polls: a query beside the poller's, as soon as there is one.
+    pub(in crate::relay) async fn look_beside(&self, site: &Site, place: usize, task: &Arc<Task>) {
+        let line = self.poller.line(task);
+        {
+            // One after another: all that wait would be awake for each query that there is.
+            let _turn = line.beside.lock().await;
+            while let Err(wait) = self.take_query_beside(task, &site.upstreams[place], 1).await {
+                self.issue.clock.sleep(wait).await;
+            }
+        }
+        let (sent, path) = (self.issue.clock.now(), format!("/tasks/{}", task.key.id));
+        let outcome = self.ask(site, place, &path).await;
+        self.looked(task, sent, outcome);
+    }
+
     /// Asks an upstream as the broker itself.
     async fn ask(&self, site: &Site, place: usize, path: &str) -> Result<Value, Refused> {
         let upstream = &site.upstreams[place];
@@ -192,7 +208,7 @@ impl Relay {
                 if has_ended {
                     self.ended(task, &document);
                 }
-                if task.learn(&document, now) || has_ended || is_first {
+                if (task.learn(&document, now) || has_ended || is_first) && age < LIFE {
                     self.replicas.tell(task);
                 }
                 if has_ended { Looked::Ended } else { Looked::Unfinished { sent } }

@@ -44,6 +44,8 @@ struct Line {
     turned: Arc<Notify>,
     /// Told whenever there may be something else to do.
     changed: Notify,
+    /// Whoever takes a query beside the poller's holds it meanwhile.
+    beside: tokio::sync::Mutex<()>,
 }
 
 impl Poller {
@@ -149,6 +151,7 @@ impl Poller {
             polls: Mutex::default(),
             turned: Arc::default(),
             changed: Notify::new(),
+            beside: tokio::sync::Mutex::default(),
         });
         lines.insert(service, line.clone());
         drop(lines);
