@@ -29,7 +29,14 @@ impl RoundRobin {
     /// # Errors
     /// If the address cannot be listened on.
     pub async fn start(address: SocketAddr, targets: Vec<SocketAddr>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        Self::on(TcpListener::bind(address).await?, targets)
+    }
+
+    /// The same, of a listener that there is already.
+    ///
+    /// # Errors
+    /// If it has no address.
+    pub fn on(listener: TcpListener, targets: Vec<SocketAddr>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let mut running = JoinSet::new();
         running.spawn(serve(listener, targets.into()));

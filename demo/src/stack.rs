@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs, io, iter,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use valet_client::{AppCredential, Client, ClientBuilder};
 use valet_clock::{ManualClock, SharedClock, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle};
@@ -185,14 +185,18 @@ impl Stack {
         });
         let state = relay.or(playground);
         let relay = state.map(|state| format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n"));
-        // A relay token says where the relay is, so its address is chosen beforehand.
-        let mut front: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let mut config = config;
+        // A relay token says where the relay is, so its address is chosen beforehand; one of several brokers is not
+        // to take it.
+        let chosen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let front = chosen.local_addr()?;
+        let in_front = (!further.is_empty()).then_some(chosen);
+        let (mut config, mut listen) = (config, "127.0.0.1:0".to_owned());
         if relay.is_some() && !config.contains("public_url") {
-            front = TcpListener::bind(front)?.local_addr()?;
             config = format!("public_url = \"http://{front}\"\n{config}");
+            if in_front.is_none() {
+                listen = front.to_string();
+            }
         }
-        let listen = if further.is_empty() { front.to_string() } else { "127.0.0.1:0".to_owned() };
         let config = format!(
             "listen = {listen:?}\nmetrics_listen = \"127.0.0.1:0\"\n{config}\n\
              [audit]\n{audit}\n{}\
@@ -220,10 +224,7 @@ impl Stack {
             bound.push(broker);
         }
         let brokers = bound.into_iter().map(|broker| tokio::spawn(broker.run(shutdown.clone()))).collect();
-        let in_front = match further[..] {
-            [] => None,
-            _ => Some(RoundRobin::start(front, replicas.clone()).await?),
-        };
+        let in_front = in_front.map(|chosen| RoundRobin::on(chosen, replicas.clone())).transpose()?;
         let broker_addr = in_front.as_ref().map_or(replicas[0], RoundRobin::address);
         Ok(Self {
             sandbox: handle,

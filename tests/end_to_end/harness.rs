@@ -67,9 +67,7 @@ impl Stage {
     /// With any settings; the clocks are this stage's. There are as many brokers as the tests are run with; what of
     /// them is asked is spread over them in turn.
     pub(crate) async fn with(settings: StackSettings) -> Self {
-        // The one place to change once brokers share what the relay knows of tasks.
-        let brokers = if settings.relay.is_some() { 1 } else { *BROKERS };
-        match brokers {
+        match *BROKERS {
             1 => Self::of_one(settings).await,
             several => {
                 let clock = ManualClock::new();
@@ -200,6 +198,23 @@ impl Stage {
         promptly(async { while !is_told().await {} }).await;
         // All runs on one thread: once this exchange is over, who told has read that it was heard.
         self.metrics().await;
+    }
+
+    /// Waits until the brokers have done all that they may at this time: asked the Redis, been answered, and read what
+    /// they told one another.
+    pub(crate) async fn settled(&self) {
+        promptly(async {
+            loop {
+                let before = self.redis.as_ref().map(Redis::calls);
+                for _ in 0..3 {
+                    self.page("/healthz").await;
+                }
+                if self.redis.as_ref().map(Redis::calls) == before {
+                    return;
+                }
+            }
+        })
+        .await;
     }
 
     /// Asks in the background.

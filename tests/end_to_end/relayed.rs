@@ -8,7 +8,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use valet_demo::{StackSettings, recordings::Recordings};
 
-use crate::harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered};
+use crate::{
+    harness::{Answer, SECOND, SHARED, Stage, UNHURRIED, answered},
+    replicas::replicas_with,
+};
 
 /// A stage whose app is at the relay, and recordings for it.
 pub(crate) struct Relayed {
@@ -25,14 +28,15 @@ impl Relayed {
 
     /// With more settings of the app, and more apps.
     pub(crate) async fn with(more: &str, others: &str) -> Self {
-        let state = TempDir::new().unwrap();
-        let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}\n{others}");
-        let relay = Some(state.path().to_owned());
-        let upstream = SHARED.into();
-        let settings = StackSettings { app, relay, upstream, follow: true, ..StackSettings::default() };
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
-        let recordings = Recordings::serve(&folder).await.unwrap();
-        Self { stage: Stage::with(settings).await, recordings, state }
+        Self::at(&format!("{more}\n{others}"), async |settings| {
+            Stage::with(StackSettings { follow: true, ..settings }).await
+        })
+        .await
+    }
+
+    /// With one broker, however many the tests are run with: for what is true of one process alone.
+    pub(crate) async fn of_one(more: &str) -> Self {
+        Self::at(more, Stage::of_one).await
     }
 
     /// At so many brokers, which share their state.
@@ -42,13 +46,18 @@ impl Relayed {
 
     /// The same, with more settings of how they share it.
     pub(crate) async fn of_replicas_with(count: usize, more: &str, shared: &str) -> Self {
+        Self::at(more, async |settings| replicas_with(count, settings, shared).await).await
+    }
+
+    /// On a stage of these brokers. What they have of the relay's state is the same folder: so are their keys.
+    async fn at(more: &str, stage: impl AsyncFnOnce(StackSettings) -> Stage) -> Self {
         let state = TempDir::new().unwrap();
         let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}");
         let relay = Some(state.path().to_owned());
         let settings = StackSettings { app, relay, upstream: SHARED.into(), ..StackSettings::default() };
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
         let recordings = Recordings::serve(&folder).await.unwrap();
-        Self { stage: crate::replicas::replicas_with(count, settings, shared).await, recordings, state }
+        Self { stage: stage(settings).await, recordings, state }
     }
 
     /// A relay token, for a subject if one is named.

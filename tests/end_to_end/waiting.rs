@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use tokio::task::JoinHandle;
 use valet_client::{Status, TranscriptionRequest};
 use valet_clock::Clock;
 use valet_sandbox::Operation;
@@ -131,15 +132,16 @@ async fn who_finds_no_place_is_answered_at_once_and_told_when_to_ask_again() {
     let (alice, bob) = (relayed.token(Some("alice")).await, relayed.token(Some("bob")).await);
     let (hers, his) = (relayed.submitted(&alice).await, relayed.submitted(&bob).await);
     relayed.stage.stack.sandbox.set_task_time(SECOND * 100, SECOND * 100);
-    let waiting = relayed.waiting(&hers, &alice, 30);
-    relayed.seated(1).await;
+    // Each broker has places of its own.
+    let seats = relayed.stage.each(1);
+    let mut waiting: Vec<_> = (0..seats).map(|_| relayed.waiting(&hers, &alice, 30)).collect();
+    relayed.seated(seats).await;
     let crowded = relayed.waiting(&hers, &alice, 30).await.unwrap();
     assert_eq!((crowded.status, crowded.header("retry-after")), (200, Some("5")));
     assert_eq!(crowded.header("preference-applied"), None);
-    let others = relayed.waiting(&his, &bob, 30);
-    relayed.seated(2).await;
-    waiting.abort();
-    others.abort();
+    waiting.push(relayed.waiting(&his, &bob, 30));
+    relayed.seated(seats + 1).await;
+    waiting.iter().for_each(JoinHandle::abort);
     relayed.seated(0).await;
     relayed.stage.stop().await;
 }

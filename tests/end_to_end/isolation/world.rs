@@ -169,9 +169,7 @@ impl World {
         promptly(async {
             loop {
                 let before = self.asked();
-                for _ in 0..3 {
-                    self.relayed.stage.page("/healthz").await;
-                }
+                self.relayed.stage.settled().await;
                 let is_answered = before.iter().all(|counts| counts.arrived == counts.answered);
                 if is_answered && before == self.asked() {
                     return;
