@@ -63,7 +63,7 @@ async fn submit(
         only_known(&parts.headers)?;
         let body = read(&doors, body).await?;
         let key = text(&parts.headers, "idempotency-key")?.map(str::to_owned);
-        doors.relay.submit(&Ask { shown, body, key }, &arrival, &mut noted).await
+        doors.relay.submit(Ask { shown, body, key }, &arrival, &mut noted).await
     };
     let submitted = submitted.await;
     recorded(&doors, arrival, noted, submitted)

@@ -9,12 +9,12 @@ use valet_clock::ClockExt;
 use super::{
     Owner, Refused, Relay,
     submit::Named,
-    submits::{KEYS_OF_APP, Keyed, Name, Outcome, REMEMBERED, other_body},
+    submits::{Fate, KEYS_OF_APP, Name, Outcome, REMEMBERED, Untold, other_body},
 };
 use crate::{
     admission::LimitReached,
     config::WhenAway,
-    shared_redis::{Away, Fate, Shared, Submit},
+    shared_redis::{self, Away, Shared, Submit, SubmitClaim, ToldSubmit},
 };
 
 /// How often whoever waits for another replica's submit looks whether that lives.
@@ -57,24 +57,41 @@ impl Relay {
             return Ok(Claim::Ours);
         };
         let (clock, content) = (&self.issue.clock, Known::written(&named.body, None));
+        let whose = SubmitClaim { app: &owner.app, name: named.name, nonce: named.nonce };
         let (began, mut has_waited) = (clock.now(), false);
         loop {
             let mut listening = shared.listen_for(named.name);
-            let whose = (&*owner.app, &named.name);
-            let claimed = match shared.claim_submit(whose, &content, REMEMBERED, KEYS_OF_APP).await {
-                Ok(claimed) => claimed,
-                // Another replica was sending it.
-                Err(Away) if has_waited => return Ok(Claim::Theirs(Err(Refused::OutcomeUnknown))),
-                Err(away) if shared.without().tasks == WhenAway::Refuse => {
-                    return Err(Refused::Here(away.into()));
-                }
-                Err(Away) => return Ok(Claim::Ours),
+            let claimed = if shared.is_there() {
+                self.submits.claim(named.name);
+                shared.claim_submit(whose, &content, REMEMBERED, KEYS_OF_APP).await
+            } else {
+                Err(Away)
             };
+            let claimed = match claimed {
+                Ok(claimed) => claimed,
+                Err(away) if has_waited || shared.without().tasks == WhenAway::Refuse => {
+                    let refused = Refused::Here(away.into());
+                    // The answer may be lost, and the claim lie there.
+                    self.submits.settle(named.name, &Err(refused.clone()));
+                    // Another replica was sending it, perhaps.
+                    let doubtful = Claim::Theirs(Err(Refused::OutcomeUnknown));
+                    return if has_waited { Ok(doubtful) } else { Err(refused) };
+                }
+                Err(Away) => {
+                    self.submits.send(named.name, false);
+                    return Ok(Claim::Ours);
+                }
+            };
+            let is_late = clock.now() >= began + LONGEST;
             let known = match claimed {
-                Submit::First => return Ok(Claim::Ours),
+                Submit::First => {
+                    self.submits.send(named.name, true);
+                    return Ok(Claim::Ours);
+                }
                 Submit::Full(retry_after) => {
                     return Err(LimitReached { limit: "idempotency_keys", retry_after }.into());
                 }
+                Submit::Unsettled(_) if is_late => return Err(Refused::Here(Away.into())),
                 Submit::Unsettled(wait) => {
                     clock.sleep(wait).await;
                     continue;
@@ -82,7 +99,7 @@ impl Relay {
                 Submit::UnderWay(content) => {
                     check(&content, &named.body)?;
                     has_waited = true;
-                    if clock.now() >= began + LONGEST {
+                    if is_late {
                         return Ok(Claim::Theirs(Err(Refused::OutcomeUnknown)));
                     }
                     let _: Result<(), _> = clock.timeout(LOOK, listening.heard()).await;
@@ -95,36 +112,49 @@ impl Relay {
         }
     }
 
-    /// Tells the others what became of a submit that was claimed.
-    pub(super) async fn unclaim(&self, owner: &Owner, named: Named, outcome: &Outcome) {
+    /// Tells the others what became of a submit that was claimed; once they are there again, if they are away.
+    pub(super) async fn unclaim(&self, named: Named, outcome: &Outcome) {
         let Some(shared) = self.replicas.shared.as_ref().filter(|_| named.is_keyed) else { return };
-        let content = Known::written(&named.body, Some(outcome));
-        let fate = match outcome {
-            Ok(_) | Err(Refused::OutcomeUnknown) => Fate::Ended(&content),
-            Err(_) => Fate::Nothing,
-        };
-        let told = shared.tell_submit((&owner.app, &named.name), fate, REMEMBERED).await;
-        self.submits.untold(named.name, told.is_err());
+        if let Some(untold) = self.submits.settle(named.name, outcome) {
+            let _: Result<(), Away> = self.tell_some(shared, &[untold]).await;
+        }
     }
 
-    /// Tells the others of submits that they may not know of; of all, if those may be lost.
+    /// Tells the others of all submits that they may not know of.
     ///
     /// # Errors
     /// [`Away`].
-    pub(super) async fn tell_submits(&self, shared: &Shared, all: bool) -> Result<(), Away> {
-        let now = self.issue.clock.unix();
-        for Keyed { app, name, body, until, outcome } in self.submits.keyed(all) {
-            let content = Known::written(&body, outcome.as_ref());
-            let fate = match outcome {
-                Some(_) => Fate::Ended(&content),
-                None => Fate::UnderWay(&content),
-            };
-            let life = until.saturating_sub(now);
-            if !life.is_zero() {
-                shared.tell_submit((&app, &name), fate, life).await?;
+    pub(super) async fn tell_submits(&self, shared: &Shared) -> Result<(), Away> {
+        loop {
+            let some = self.submits.untold(Shared::SUBMITS_AT_ONCE);
+            if some.is_empty() {
+                return Ok(());
             }
-            self.submits.untold(name, false);
+            self.tell_some(shared, &some).await?;
         }
+    }
+
+    async fn tell_some(&self, shared: &Shared, some: &[Untold]) -> Result<(), Away> {
+        let now = self.issue.clock.unix();
+        let told = |untold: &Untold| {
+            let (fate, until) = match &untold.fate {
+                Fate::Withdrawn => (shared_redis::Fate::Nothing, now),
+                Fate::UnderWay(body, until) => {
+                    (shared_redis::Fate::UnderWay(Known::written(body, None)), *until)
+                }
+                Fate::Ended(body, until, outcome) => {
+                    (shared_redis::Fate::Ended(Known::written(body, Some(outcome))), *until)
+                }
+            };
+            (fate, until.saturating_sub(now))
+        };
+        let told = some.iter().map(|untold| {
+            let claim = SubmitClaim { app: &untold.app, name: untold.name, nonce: untold.nonce };
+            let (fate, life) = told(untold);
+            ToldSubmit { claim, fate, life }
+        });
+        shared.tell_submits(&told.collect::<Vec<_>>()).await?;
+        self.submits.told(some);
         Ok(())
     }
 }

@@ -255,7 +255,7 @@ impl Relay {
             asker = asker.map_err(|_| refused.expect_err("it was refused").into());
         }
         let asker = asker?;
-        admit_page(site, asker.entry, arrival)?;
+        admit_page(site, asker.entry, arrival.origin.as_deref())?;
         noted.owner = Some(asker.owner.clone());
         Ok(asker)
     }
@@ -325,8 +325,8 @@ impl Relay {
 }
 
 /// Whether a page that asks is one of the app's.
-fn admit_page(site: &Site, entry: &Entry, arrival: &Arrival) -> Result<(), Refused> {
-    match &arrival.origin {
+fn admit_page(site: &Site, entry: &Entry, origin: Option<&str>) -> Result<(), Refused> {
+    match origin {
         Some(origin) => Ok(entry.policy.admit_page(origin, site.own_origin())?),
         None => Ok(()),
     }

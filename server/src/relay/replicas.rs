@@ -14,6 +14,7 @@ use tokio::sync::{
         error::{RecvError, TryRecvError},
     },
 };
+use valet_clock::ClockExt;
 
 use super::{Refused, Relay, poller::Service, task::Task};
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 
 /// How often it is said again which tasks are waited for here.
 const WATCHED: Duration = Duration::from_secs(5);
+/// How often a replica that adds what it knows says so.
+const ADDING: Duration = Duration::from_secs(1);
 
 /// What this replica and the others tell one another.
 #[derive(Debug, Default)]
@@ -117,7 +120,7 @@ impl Relay {
         }
     }
 
-    async fn read(&self, shared: &Shared) -> Result<Cursor, Away> {
+    async fn read(&self, shared: &Shared) -> Result<(), Away> {
         let mut cursor = self.replicas.cursor.lock().await;
         loop {
             let read = shared.read(&cursor).await?;
@@ -126,7 +129,7 @@ impl Relay {
             }
             *cursor = read.next;
             if !read.is_more {
-                return Ok(cursor.clone());
+                return Ok(());
             }
         }
     }
@@ -175,24 +178,47 @@ impl Relay {
     /// it, if it may have been lost.
     async fn rejoin(&self, epoch: &mut String) {
         let Some(shared) = &self.replicas.shared else { return };
+        let Some(there) = shared.epoch() else { return };
+        let is_lost = there != *epoch;
+        let added = tokio::select! {
+            biased;
+            // One that has just begun has lost nothing.
+            never = self.say_adding(shared, !epoch.is_empty()), if is_lost => never,
+            added = self.add(shared, is_lost) => added,
+        };
+        if added.is_ok() {
+            *epoch = there;
+        }
+    }
+
+    /// Says that this replica adds what it knows, for as long as it is polled and anybody waits for that.
+    async fn say_adding(&self, shared: &Shared, has_lost: bool) -> Result<(), Away> {
+        while shared.adding(has_lost).await.unwrap_or(true) {
+            self.issue.clock.sleep(ADDING).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Tells the others what they may not know, or `all`, and reads what they know. Submits first: until they are told,
+    /// they may be sent once more.
+    async fn add(&self, shared: &Shared, all: bool) -> Result<(), Away> {
+        if all {
+            self.submits.lost();
+        }
+        self.tell_submits(shared).await?;
         {
             let mut cursor = self.replicas.cursor.lock().await;
             *cursor = std::mem::take(&mut *cursor).rewound();
         }
-        let Ok(cursor) = self.read(shared).await else { return };
-        let is_lost = cursor.epoch != *epoch;
+        self.read(shared).await?;
         let tasks = self.records.all(self.issue.clock.unix());
-        let untold: Vec<_> = tasks.into_iter().filter(|task| is_lost || task.is_untold()).collect();
+        let untold: Vec<_> = tasks.into_iter().filter(|task| all || task.is_untold()).collect();
         for some in untold.chunks(50) {
             let notes: Vec<_> = some.iter().map(|task| self.noted(task)).collect();
-            if shared.note(&notes, None).await.is_err() {
-                return;
-            }
+            shared.note(&notes, None).await?;
             some.iter().for_each(|task| task.untold(false));
         }
-        if self.tell_submits(shared, is_lost).await.is_ok() {
-            *epoch = cursor.epoch;
-        }
+        Ok(())
     }
 
     /// Tells the others what is to be told, for as long as it is polled.

@@ -73,7 +73,7 @@ impl Relay {
                 return Err(crate::identity::Unidentified::Missing.into());
             }
             None => {
-                super::admit_page(&site, entry, arrival)?;
+                super::admit_page(&site, entry, arrival.origin.as_deref())?;
                 noted.owner = Some(owner);
             }
         }

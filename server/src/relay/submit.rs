@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    Document, Noted, Owner, Refused, Relay, Shown,
+    Asker, Document, Noted, Owner, Refused, Relay, Shown, admit_page,
     claims::Claim,
     handle::TaskKey,
     submission::Submission,
@@ -16,8 +16,9 @@ use super::{
     upstream::Call,
 };
 use crate::{
+    identity::Unidentified,
     issue::{Arrival, Refusal},
-    relay_token::Claims,
+    policy::Permit,
     site::Site,
     token::{Failure, Kind},
 };
@@ -38,6 +39,8 @@ pub struct Ask {
 pub(super) struct Named {
     pub(super) name: Name,
     pub(super) body: Name,
+    /// Tells its claim from others of the same name.
+    pub(super) nonce: u64,
     /// It has a key, and can be asked for again.
     pub(super) is_keyed: bool,
 }
@@ -49,19 +52,15 @@ impl Relay {
     /// If it is refused.
     pub async fn submit(
         self: &Arc<Self>,
-        ask: &Ask,
+        ask: Ask,
         arrival: &Arrival,
         noted: &mut Noted,
     ) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
-        let private = site.has_private_hosts();
         let asker = self.admitted(&site, &ask.shown, arrival, noted)?;
-        let (submission, hosts) = Submission::read(&ask.body, private)?;
+        let (submission, hosts) = Submission::read(&ask.body, site.has_private_hosts())?;
         noted.urls = u32::try_from(hosts.len()).ok();
-        asker.entry.policy.permit(asker.claims.as_deref(), submission.submitted(&hosts))?;
-        if !self.issue.trail.accepts() {
-            return Err(Refusal::Unrecorded.into());
-        }
+        self.permitted(&asker, &submission, &hosts)?;
         asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now()).await?;
         let body = sha256(submission.body().to_string().as_bytes());
         let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
@@ -69,14 +68,15 @@ impl Relay {
             Joined::Other(outcome) => outcome,
             Joined::First(under_way) => {
                 let outcome = under_way.outcome();
-                let (relay, owner, claims) = (self.clone(), asker.owner.clone(), asker.claims.clone());
-                let named = Named { name: under_way.name(), body, is_keyed: ask.key.is_some() };
+                let (relay, owner, origin) = (self.clone(), asker.owner.clone(), arrival.origin.clone());
+                let is_keyed = ask.key.is_some();
+                let named = Named { name: under_way.name(), body, nonce: under_way.nonce(), is_keyed };
                 self.submitting.spawn(async move {
-                    let whose = (&owner, claims.as_deref());
                     match relay.claim(&owner, named).await {
                         Ok(Claim::Ours) => {
-                            let outcome = relay.submit_once(&site, whose, (&submission, &hosts), named).await;
-                            relay.unclaim(&owner, named, &outcome).await;
+                            let outcome =
+                                relay.judge_and_submit(&ask, &owner, origin.as_deref(), named).await;
+                            relay.unclaim(named, &outcome).await;
                             under_way.end(outcome);
                         }
                         Ok(Claim::Theirs(outcome)) => under_way.end_elsewhere(outcome),
@@ -99,16 +99,45 @@ impl Relay {
         self.submitting.wait().await;
     }
 
+    /// What `asker` may submit, if it can be recorded.
+    fn permitted(
+        &self,
+        asker: &Asker<'_>,
+        submission: &Submission,
+        hosts: &[String],
+    ) -> Result<Permit, Refused> {
+        let permit = asker.entry.policy.permit(asker.claims.as_deref(), submission.submitted(hosts))?;
+        if self.issue.trail.accepts() { Ok(permit) } else { Err(Refusal::Unrecorded.into()) }
+    }
+
+    /// Submits a task, if it may be by now: a claim may have been waited for.
+    async fn judge_and_submit(
+        &self,
+        ask: &Ask,
+        owner: &Owner,
+        origin: Option<&str>,
+        named: Named,
+    ) -> Outcome {
+        let site = self.issue.site.load_full();
+        let asker = self.asker(&site, &ask.shown)?;
+        if asker.owner != *owner {
+            return Err(Unidentified::Wrong.into());
+        }
+        admit_page(&site, asker.entry, origin)?;
+        let (submission, hosts) = Submission::read(&ask.body, site.has_private_hosts())?;
+        self.submit_once(&site, &asker, (&submission, &hosts), named).await
+    }
+
     /// Submits a task.
     async fn submit_once(
         &self,
         site: &Site,
-        (owner, claims): (&Owner, Option<&Claims>),
+        asker: &Asker<'_>,
         (submission, hosts): (&Submission, &[String]),
         named: Named,
     ) -> Outcome {
-        let entry = site.find_entry(&owner.app).ok_or(Refused::OutcomeUnknown)?;
-        let permit = entry.policy.permit(claims, submission.submitted(hosts))?;
+        let permit = self.permitted(asker, submission, hosts)?;
+        let Asker { owner, entry, .. } = asker;
         let (quotas, began) = (entry.policy.quotas(), self.now());
         let seconds = if quotas.limit_audio() { submission.most_seconds(quotas.seconds_per_file) } else { 0 };
         let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);

@@ -111,6 +111,10 @@ impl Link {
         self.joined.load().is_some()
     }
 
+    pub(super) fn epoch(&self) -> Option<String> {
+        self.joined.load().as_ref().map(|joined| joined.epoch.clone())
+    }
+
     /// How many replicas there are, this one among them, as far as is known.
     pub(super) fn replicas(&self) -> u32 {
         self.replicas.load(Relaxed).max(1)

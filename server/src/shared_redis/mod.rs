@@ -17,6 +17,7 @@ mod records;
 mod said;
 mod seal;
 mod seconds;
+mod settling;
 mod submits;
 mod tasks;
 
@@ -38,12 +39,12 @@ pub use self::{
     records::Remembered,
     said::Said,
     seconds::{SetAside, name_aside},
-    submits::{Fate, Submit, SubmitListening, SubmitName},
+    submits::{Fate, Submit, SubmitClaim, SubmitListening, SubmitName, ToldSubmit},
     tasks::{Cursor, Note, Noted, Progress, Rank, Read, TaskName, Use},
 };
 use self::{
     keyrings::Keyrings, leases::Leases, link::Link, metrics::Metrics, mints::Mints, permits::Scripts,
-    records::Records, seal::Seals, seconds::Seconds, submits::Submits, tasks::Tasks,
+    records::Records, seal::Seals, seconds::Seconds, settling::Settling, submits::Submits, tasks::Tasks,
 };
 use crate::config::{self, Without};
 
@@ -53,8 +54,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A server that goes away as soon as it has come back is looked for less often, at least so often.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 
-/// After everything was lost, replicas have so long to add what they know themselves before what is there counts as
-/// all that there is. They look once a second.
+/// After everything was lost, replicas have so long to begin to add what they know themselves before what is there counts
+/// as all that there is. They look once a second.
 const SETTLE: Duration = Duration::from_secs(4);
 
 /// The server is away, or cannot do what it is asked.
@@ -71,6 +72,7 @@ pub struct Shared {
     tasks: Tasks,
     submits: Submits,
     seconds: Seconds,
+    settling: Settling,
     leases: Leases,
     keyrings: Keyrings,
     scripts: Arc<Scripts>,
@@ -95,6 +97,7 @@ impl Shared {
             tasks: Tasks::new(link.clone(), seals.clone()),
             submits: Submits::new(link.clone(), seals.clone()),
             seconds: Seconds::new(link.clone()),
+            settling: Settling::new(link.clone()),
             leases: Leases::new(link.clone()),
             keyrings: Keyrings::new(link.clone(), seals.clone()),
             seals,
@@ -145,6 +148,21 @@ impl Shared {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.link.is_there()
+    }
+
+    /// The epoch, while the server is there: another one than before, once everything was lost.
+    #[must_use]
+    pub fn epoch(&self) -> Option<String> {
+        self.link.epoch()
+    }
+
+    /// Says that this replica adds what it knows: for a few seconds more, what is there counts as unsettled. One that
+    /// has not itself `lost` what was there says so only while that is so anyway. Tells whether it is.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn adding(&self, lost: bool) -> Result<bool, Away> {
+        self.settling.add(lost).await
     }
 
     /// How many replicas there are, this one among them, as far as is known.
@@ -250,32 +268,30 @@ impl Shared {
         self.submits.listen(name)
     }
 
-    /// Claims the submit of an app, which may have `most` of them at a time, for `life`; `content` is what the others
+    /// Claims a submit of an app, which may have `most` of them at a time, for `life`; `content` is what the others
     /// see of it.
     ///
     /// # Errors
     /// [`Away`].
     pub async fn claim_submit(
         &self,
-        whose: (&str, &SubmitName),
+        claim: SubmitClaim<'_>,
         content: &[u8],
         life: Duration,
         most: usize,
     ) -> Result<Submit, Away> {
-        self.submits.claim(whose, content, life, most).await
+        self.submits.claim(claim, content, life, most).await
     }
 
-    /// Tells what became of a submit of an app.
+    /// The most submits that are told of at once.
+    pub const SUBMITS_AT_ONCE: usize = submits::AT_ONCE;
+
+    /// Tells what became of submits, [so many](Self::SUBMITS_AT_ONCE) at most, or that they are under way still.
     ///
     /// # Errors
     /// [`Away`].
-    pub async fn tell_submit(
-        &self,
-        whose: (&str, &SubmitName),
-        fate: Fate<'_>,
-        life: Duration,
-    ) -> Result<(), Away> {
-        self.submits.tell(whose, fate, life).await
+    pub async fn tell_submits(&self, told: &[ToldSubmit<'_>]) -> Result<(), Away> {
+        self.submits.tell(told).await
     }
 
     /// Sets seconds aside in the count of that name, of `most` a day; what is set aside has a [name](name_aside) of its

@@ -3,7 +3,8 @@
 use redis::Script;
 
 /// A key of another kind than it should have counts as absent, and is replaced; so is a number that is none, or none that
-/// could stand there.
+/// could stand there. While more than 0 milliseconds are left, what was lost may come back; no replica says for longer than
+/// a moment that it adds something.
 const PRELUDE: &str = r"
 local function of(kind, key)
   local there = redis.call('TYPE', key).ok
@@ -14,6 +15,12 @@ local function number(text, most)
   local read = tonumber(text or '')
   if read and read >= 0 and read <= most then return read end
   return 0
+end
+local function unsettled(epoch, adding, settle, now)
+  local since = tonumber(string.match(redis.call('GET', epoch) or '', ':(%d+)$') or now)
+  local left = redis.call('PTTL', adding)
+  if left > settle then left = 0 end
+  return math.max(settle - (now - since), left)
 end
 ";
 

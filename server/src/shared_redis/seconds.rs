@@ -9,6 +9,7 @@ use super::{
     Away, SETTLE,
     link::{Link, millis},
     prelude::script,
+    settling,
 };
 
 /// What was set aside, and what is not to be any more, is known by its name for so long: no connection brings a command
@@ -25,8 +26,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local day = math.floor(time[1] / 86400)
 local epoch = redis.call('GET', KEYS[2]) or ''
-local since = tonumber(string.match(epoch, ':(%d+)$') or now)
-if now - since < tonumber(ARGV[3]) then return {'unsettled', 0, day, epoch} end
+if unsettled(KEYS[2], KEYS[4], tonumber(ARGV[3]), now) > 0 then return {'unsettled', 0, day, epoch} end
 local there = redis.call('HMGET', of('hash', KEYS[1]), 'day', 'used')
 local used = 0
 if number(there[1], day) == day then used = number(there[2], tonumber(ARGV[5])) end
@@ -95,7 +95,7 @@ impl Seconds {
     ) -> Result<SetAside, Away> {
         let mut script = self.set_aside.prepare_invoke();
         script.key(self.link.key(count)).key(self.link.key("epoch"));
-        script.key(self.link.key(&mark(aside).expect("it was named so")));
+        script.key(self.link.key(&mark(aside).expect("it was named so"))).key(settling::adding(&self.link));
         script.arg(seconds).arg(most).arg(millis(SETTLE)).arg(millis(ASIDE)).arg(MOST);
         let (outcome, wait, day, epoch): (String, u64, u64, String) =
             self.link.run("set_aside", &script).await?;

@@ -54,7 +54,7 @@ async fn the_user_of_the_documentation_may_do_all_that_a_replica_does() {
         "note",
         "read",
         "claim_submit",
-        "end_submit",
+        "tell_submits",
         "set_aside",
         "give_back",
         "hold",

@@ -15,8 +15,10 @@ mod notes;
 mod outages;
 /// What was shown, and what was revoked.
 mod records;
-/// The relay: one record of tasks, one submit for a key, one poller.
+/// The relay: one record of tasks, one poller.
 mod relay;
+/// The relay: one submit for a key.
+mod submits;
 /// What replicas come to know of one another's tasks late.
 mod told;
 

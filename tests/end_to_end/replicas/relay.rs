@@ -1,4 +1,4 @@
-//! The relay at several brokers that share a Redis: one record of tasks, one submit for a key, one poller.
+//! The relay at several brokers that share a Redis: one record of tasks, one poller.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Relayed {
     }
 
     /// Submits at a replica, under a key if there is one.
-    fn submitting_at(
+    pub(super) fn submitting_at(
         &self,
         replica: usize,
         bearer: &str,
@@ -54,7 +54,7 @@ impl Relayed {
         promptly(self.submitting_at(replica, bearer, key, file)).await.unwrap()
     }
 
-    fn submits(&self) -> u64 {
+    pub(super) fn submits(&self) -> u64 {
         self.stage.stack.sandbox.count(Operation::Submit)
     }
 
@@ -164,85 +164,6 @@ async fn a_task_is_cancelled_at_another_replica() {
         let list = relayed.get_of(replica, "/tasks/", &bearer).await.json();
         assert_eq!(list["data"][0]["status"], "CANCELED");
     }
-    relayed.stage.stop().await;
-}
-
-#[tokio::test]
-async fn the_same_key_at_two_replicas_at_once_reaches_the_upstream_once() {
-    let relayed = Relayed::of_replicas(3, "").await;
-    let bearer = relayed.token(None).await;
-    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).delay(SECOND));
-    let one = relayed.submitting_at(0, &bearer, Some("k"), "market.wav");
-    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 1)).await;
-    relayed.stage.upstream_asleep().await;
-    let others = [1, 2].map(|replica| relayed.submitting_at(replica, &bearer, Some("k"), "market.wav"));
-    promptly(async { while relayed.stage.calls("claim_submit").await < 3 {} }).await;
-    relayed.stage.clock.advance(SECOND);
-    let task = handle(&promptly(one).await.unwrap());
-    for other in others {
-        assert_eq!(handle(&promptly(other).await.unwrap()), task);
-    }
-    assert_eq!(handle(&relayed.submit_at(2, &bearer, Some("k"), "market.wav").await), task);
-    let another = relayed.submit_at(1, &bearer, Some("k"), "silence.wav").await;
-    assert_eq!(another.status, 400, "the key was used for another body: {}", another.text);
-    assert_eq!(relayed.submits(), 1);
-    // What was refused leaves nothing: it is tried again, wherever it is asked for.
-    let refusal = Fault::on(Operation::Submit).refuse(400, "InvalidParameter", "No.");
-    relayed.stage.stack.sandbox.script(refusal);
-    assert_eq!(relayed.submit_at(0, &bearer, Some("l"), "market.wav").await.status, 400);
-    handle(&relayed.submit_at(1, &bearer, Some("l"), "market.wav").await);
-    assert_eq!(relayed.submits(), 3);
-    relayed.stage.stop().await;
-}
-
-#[tokio::test]
-async fn a_submit_whose_replica_has_died_is_of_unknown_outcome_at_every_other() {
-    let relayed = Relayed::of_replicas(2, "").await;
-    let bearer = relayed.token(None).await;
-    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).delay(SECOND * 20));
-    let sent = relayed.submitting_at(0, &bearer, Some("k"), "market.wav");
-    promptly(relayed.stage.stack.sandbox.wait_for(Operation::Submit, 1)).await;
-    relayed.stage.upstream_asleep().await;
-    // As if it had died just now.
-    let submit = keys(&relayed.stage, "valet:submit:*").remove(0);
-    let Value::BulkString(by) = relayed.stage.run(cmd("HGET").arg(&submit).arg("by")) else { panic!("by") };
-    relayed.stage.run(cmd("HSET").arg(&submit).arg("by").arg("gone"));
-    let now = u64::try_from(relayed.stage.clock.unix().as_millis()).unwrap();
-    relayed.stage.run(cmd("ZADD").arg("valet:replicas").arg(now).arg("gone"));
-    let asking = relayed.submitting_at(1, &bearer, Some("k"), "market.wav");
-    promptly(async { while relayed.stage.calls("claim_submit").await < 2 {} }).await;
-    assert!(!asking.is_finished(), "it waits while that replica may live");
-    let began = relayed.stage.clock.unix();
-    let doubtful = relayed.turned(asking, SECOND).await;
-    assert_eq!(
-        (doubtful.status, code(&doubtful).1.as_str()),
-        (409, "SubmitOutcomeUnknown"),
-        "{}",
-        doubtful.text
-    );
-    assert!(relayed.stage.clock.unix() - began < SECOND * 30, "it is told soon");
-    // It was paused, and goes on: what came of it is what everybody is told from then on.
-    relayed.stage.run(cmd("HSET").arg(&submit).arg("by").arg(by));
-    let task = handle(&relayed.turned(sent, SECOND).await);
-    assert_eq!(handle(&relayed.submit_at(1, &bearer, Some("k"), "market.wav").await), task);
-    assert_eq!(relayed.submits(), 1);
-    relayed.stage.stop().await;
-}
-
-#[tokio::test]
-async fn an_outcome_that_nobody_knows_is_told_alike_by_every_replica() {
-    let relayed = Relayed::of_replicas(2, "").await;
-    let bearer = relayed.token(None).await;
-    relayed.stage.stack.sandbox.script(Fault::on(Operation::Submit).refuse(
-        500,
-        "InternalError",
-        "Who knows.",
-    ));
-    for replica in [0, 1, 0, 1] {
-        let doubtful = relayed.submit_at(replica, &bearer, Some("k"), "market.wav").await;
-        assert_eq!((doubtful.status, code(&doubtful).1.as_str()), (409, "SubmitOutcomeUnknown"));
-    }
-    assert_eq!(relayed.submits(), 1);
     relayed.stage.stop().await;
 }
 

@@ -12,7 +12,7 @@ use valet_server::{
     secret::Bearer,
     shared_redis::{
         Away, Claimed, Cursor, Fate, Measure, Note, Noted, Place, Progress, Queried, Query, Rank, Service,
-        SetAside, Shared, Submit, Take, Told, Turn, Use, name_aside,
+        SetAside, Shared, Submit, SubmitClaim, Take, Told, ToldSubmit, Turn, Use, name_aside,
     },
 };
 
@@ -143,10 +143,12 @@ impl Calls {
             }
             Kind::Assertion => shared.record((name(number), LIFE)).await?,
             Kind::Submit => {
-                let (app, submit) = (format!("app-{}", number / SUBMITS_OF_APP as u64), name(number));
-                let whose = (&*app, &submit);
-                let claimed = shared.claim_submit(whose, &RECORD, LIFE, SUBMITS_OF_APP).await?;
-                shared.tell_submit(whose, Fate::Ended(&RECORD), LIFE).await?;
+                let app = format!("app-{}", number / SUBMITS_OF_APP as u64);
+                let claim = SubmitClaim { app: &app, name: name(number), nonce: number };
+                let claimed = shared.claim_submit(claim, &RECORD, LIFE, SUBMITS_OF_APP).await?;
+                shared
+                    .tell_submits(&[ToldSubmit { claim, fate: Fate::Ended(RECORD.into()), life: LIFE }])
+                    .await?;
                 matches!(claimed, Submit::First)
             }
             Kind::Read => shared.read(&self.last).await?.tasks.len() == 1,

@@ -1,13 +1,18 @@
 //! The submits under way, and those that can be asked for again. Knows their names, and nothing of what they are of.
 
+mod telling;
+
+pub(super) use self::telling::{Fate, Untold};
+
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
 
+use self::telling::Withdrawn;
 use super::{Owner, Refused, submit::sha256};
 use crate::{admission::LimitReached, issue::Unreadable};
 
@@ -35,17 +40,48 @@ struct Known {
     keyed: HashMap<Arc<str>, BTreeSet<(Duration, Name)>>,
     keys: usize,
     under_way: HashMap<Arc<str>, u32>,
-    /// Those that other replicas may not know of.
-    untold: HashSet<Name>,
+    /// Those of which other replicas may not know what is known here.
+    untold: BTreeSet<Name>,
+    /// Claims that lie there still, perhaps, though nothing came of them.
+    withdrawn: BTreeSet<Withdrawn>,
 }
 
 #[derive(Debug)]
 struct Submit {
+    app: Arc<str>,
     outcome: watch::Receiver<Option<Outcome>>,
     /// What was submitted: the same key with another body is a mistake.
     body: Name,
     /// When it is forgotten, in Unix time; without a key, as soon as it has ended.
     until: Option<Duration>,
+    /// Tells its claim from others that this replica makes of the same name.
+    nonce: u64,
+    /// Other replicas may know of a claim of it.
+    is_claimed: bool,
+    /// This replica sends it: it is claimed, or nobody could be asked.
+    is_sent: bool,
+    /// What came of it, before whoever waits is told.
+    settled: Option<Outcome>,
+}
+
+impl Submit {
+    fn new(
+        app: &Arc<str>,
+        outcome: watch::Receiver<Option<Outcome>>,
+        body: Name,
+        until: Option<Duration>,
+    ) -> Self {
+        Self {
+            app: app.clone(),
+            outcome,
+            body,
+            until,
+            nonce: fastrand::u64(..),
+            is_claimed: false,
+            is_sent: false,
+            settled: None,
+        }
+    }
 }
 
 /// What a submit is to those before it.
@@ -61,6 +97,7 @@ pub(super) struct UnderWay {
     submits: Submits,
     app: Arc<str>,
     name: Name,
+    nonce: u64,
     outcome: Outcome,
     is_elsewhere: bool,
     tell: watch::Sender<Option<Outcome>>,
@@ -69,6 +106,10 @@ pub(super) struct UnderWay {
 impl UnderWay {
     pub(super) fn name(&self) -> Name {
         self.name
+    }
+
+    pub(super) fn nonce(&self) -> u64 {
+        self.nonce
     }
 
     pub(super) fn outcome(&self) -> watch::Receiver<Option<Outcome>> {
@@ -86,29 +127,16 @@ impl UnderWay {
     }
 }
 
-/// A submit with a key.
-#[derive(Debug)]
-pub(super) struct Keyed {
-    pub(super) app: Arc<str>,
-    pub(super) name: Name,
-    pub(super) body: Name,
-    /// When it is forgotten, in Unix time.
-    pub(super) until: Duration,
-    /// What became of it; none while it is under way.
-    pub(super) outcome: Option<Outcome>,
-}
-
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut known = self.submits.lock();
+        self.tell.send_replace(Some(self.outcome.clone()));
         known.ended(&self.app, &self.name, &self.outcome);
         if self.is_elsewhere
             && let Some(until) = known.by_name.get(&self.name).and_then(|submit| submit.until)
         {
             known.forget_key(&self.app, until, self.name);
         }
-        drop(known);
-        self.tell.send_replace(Some(self.outcome.clone()));
     }
 }
 
@@ -139,40 +167,19 @@ impl Submits {
         known.has_room(&owner.app, key.is_some(), now)?;
         let (tell, outcome) = watch::channel(None);
         let until = key.map(|_| now + REMEMBERED);
-        known.keep(&owner.app, name, Submit { outcome, body, until });
+        let submit = Submit::new(&owner.app, outcome, body, until);
+        let nonce = submit.nonce;
+        known.keep(&owner.app, name, submit);
         *known.under_way.entry(owner.app.clone()).or_default() += 1;
         drop(known);
         let (submits, app, outcome) = (self.clone(), owner.app.clone(), Err(Refused::OutcomeUnknown));
-        Ok(Joined::First(UnderWay { submits, app, name, outcome, is_elsewhere: false, tell }))
-    }
-
-    /// Whether other replicas may not know of a submit.
-    pub(super) fn untold(&self, name: Name, is_untold: bool) {
-        let untold = &mut self.lock().untold;
-        if is_untold {
-            untold.insert(name)
-        } else {
-            untold.remove(&name)
-        };
-    }
-
-    /// The submits with a key: those that other replicas may not know of, or `all`.
-    pub(super) fn keyed(&self, all: bool) -> Vec<Keyed> {
-        let known = self.lock();
-        let keyed = known.keyed.iter().flat_map(|(app, keys)| keys.iter().map(move |key| (app, key)));
-        let wanted = keyed.filter(|(_, (_, name))| all || known.untold.contains(name));
-        let keyed = wanted.filter_map(|(app, (until, name))| {
-            let submit = known.by_name.get(name)?;
-            let outcome = submit.outcome.borrow().clone();
-            Some(Keyed { app: app.clone(), name: *name, body: submit.body, until: *until, outcome })
-        });
-        keyed.collect()
+        Ok(Joined::First(UnderWay { submits, app, name, nonce, outcome, is_elsewhere: false, tell }))
     }
 
     /// Knows a submit of an app again of which an earlier process told.
     pub(super) fn know(&self, app: &Arc<str>, name: Name, body: Name, until: Duration, outcome: Outcome) {
         let (_, outcome) = watch::channel(Some(outcome));
-        self.lock().keep(app, name, Submit { outcome, body, until: Some(until) });
+        self.lock().keep(app, name, Submit::new(app, outcome, body, Some(until)));
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -198,10 +205,14 @@ impl Known {
                 self.under_way.remove(app);
             }
         }
-        let may_have_arrived = matches!(outcome, Ok(_) | Err(Refused::OutcomeUnknown));
-        let until = self.by_name.get(name).and_then(|submit| submit.until);
-        match until {
-            Some(_) if may_have_arrived => {}
+        let Some(submit) = self.by_name.get_mut(name) else { return };
+        match submit.until {
+            Some(_) if may_have_arrived(outcome) => {
+                // If it died, nobody has told the others.
+                if submit.settled.take().is_none() && submit.is_sent {
+                    self.untold.insert(*name);
+                }
+            }
             Some(until) => self.forget_key(app, until, *name),
             None => drop(self.by_name.remove(name)),
         }
@@ -250,6 +261,11 @@ impl Known {
     }
 }
 
+/// Whether there may be a task of it.
+fn may_have_arrived(outcome: &Outcome) -> bool {
+    matches!(outcome, Ok(_) | Err(Refused::OutcomeUnknown))
+}
+
 /// A key was used for another body.
 pub(super) fn other_body() -> Refused {
     let problem = "was used for another submit; use a new one for each".into();
@@ -257,96 +273,4 @@ pub(super) fn other_body() -> Refused {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::issue::Refusal;
-
-    const NOW: Duration = Duration::from_secs(1_800_000_000);
-
-    fn owner(app: &str) -> Owner {
-        Owner { app: app.into(), subject: None }
-    }
-
-    fn first(submits: &Submits, app: &str, key: Option<&str>, body: u8, now: Duration) -> UnderWay {
-        match submits.join(&owner(app), key, [body; 32], now) {
-            Ok(Joined::First(first)) => first,
-            Ok(Joined::Other(_)) => panic!("it is known"),
-            Err(refused) => panic!("{refused:?}"),
-        }
-    }
-
-    fn limit(joined: Result<Joined, Refused>) -> (&'static str, Duration) {
-        match joined {
-            Err(Refused::Here(Refusal::Limited(reached))) => (reached.limit, reached.retry_after),
-            Err(refused) => panic!("{refused:?}"),
-            Ok(_) => panic!("there is room"),
-        }
-    }
-
-    fn done() -> Outcome {
-        Ok(("handle".into(), "id".into()))
-    }
-
-    #[test]
-    fn keys_of_an_app_are_bounded_and_in_no_way_of_others_or_of_submits_without_one() {
-        let submits = Submits::default();
-        for number in 0..KEYS_OF_APP {
-            let at = NOW + Duration::from_secs(u64::from(number > 0));
-            first(&submits, "acme", Some(&number.to_string()), 0, at).end(done());
-        }
-        let full = submits.join(&owner("acme"), Some("one more"), [0; 32], NOW + Duration::from_secs(1));
-        assert_eq!(limit(full), ("idempotency_keys", REMEMBERED - Duration::from_secs(1)));
-        first(&submits, "acme", None, 0, NOW).end(done());
-        first(&submits, "other", Some("1"), 0, NOW).end(done());
-        // What is over makes room.
-        first(&submits, "acme", Some("one more"), 0, NOW + REMEMBERED).end(done());
-        assert_eq!(submits.lock().keys, KEYS_OF_APP + 1);
-    }
-
-    #[test]
-    fn a_refused_submit_leaves_nothing_and_one_that_ended_is_known_by_its_key_alone() {
-        let submits = Submits::default();
-        first(&submits, "acme", Some("k"), 0, NOW)
-            .end(Err(LimitReached { limit: "rate", retry_after: NOW }.into()));
-        assert!(submits.lock().by_name.is_empty());
-        assert_eq!(submits.lock().keys, 0);
-        first(&submits, "acme", None, 1, NOW).end(done());
-        assert!(submits.lock().by_name.is_empty());
-        first(&submits, "acme", Some("k"), 0, NOW).end(done());
-        let again = submits.join(&owner("acme"), Some("k"), [0; 32], NOW).unwrap();
-        assert!(matches!(again, Joined::Other(outcome) if outcome.borrow().as_ref().unwrap().is_ok()));
-        assert!(submits.join(&owner("acme"), Some("k"), [1; 32], NOW).is_err(), "another body");
-        assert!(submits.lock().under_way.is_empty());
-    }
-
-    #[test]
-    fn an_app_has_so_many_submits_under_way_and_no_more() {
-        let submits = Submits::default();
-        let mut under_way: Vec<_> = (0..64).map(|body| first(&submits, "acme", None, body, NOW)).collect();
-        let full = submits.join(&owner("acme"), None, [64; 32], NOW);
-        assert_eq!(limit(full), ("submits_under_way", Duration::from_secs(1)));
-        assert!(matches!(submits.join(&owner("acme"), None, [0; 32], NOW), Ok(Joined::Other(_))));
-        under_way.pop().unwrap().end(done());
-        first(&submits, "acme", None, 64, NOW).end(done());
-    }
-
-    #[tokio::test]
-    async fn a_submit_that_dies_is_of_unknown_outcome_and_keeps_nobody_waiting() {
-        let submits = Submits::default();
-        for key in [None, Some("k")] {
-            let dying = first(&submits, "acme", key, 0, NOW);
-            let mut outcome = dying.outcome();
-            tokio::spawn(async move {
-                let _dying = dying;
-                panic!("on purpose");
-            })
-            .await
-            .unwrap_err();
-            let outcome = outcome.wait_for(Option::is_some).await.unwrap().clone();
-            assert!(matches!(outcome, Some(Err(Refused::OutcomeUnknown))));
-        }
-        first(&submits, "acme", None, 0, NOW).end(done());
-        let keyed = submits.join(&owner("acme"), Some("k"), [0; 32], NOW).unwrap();
-        assert!(matches!(keyed, Joined::Other(_)), "it may have arrived");
-    }
-}
+mod tests;
