@@ -17,6 +17,8 @@ mod outages;
 mod records;
 /// The relay: one record of tasks, one poller.
 mod relay;
+/// The relay: what somebody who can write to the Redis makes of its record.
+mod sealed;
 /// The relay: one submit for a key.
 mod submits;
 /// What replicas come to know of one another's tasks late.

@@ -19,14 +19,14 @@ use crate::redis::Redis;
 const DAY: u64 = 86_400;
 
 /// A replica's hand on a Redis of its own.
-struct Hand {
-    shared: Arc<Shared>,
-    redis: Redis,
+pub(super) struct Hand {
+    pub(super) shared: Arc<Shared>,
+    pub(super) redis: Redis,
     today: u64,
 }
 
 impl Hand {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let clock = ManualClock::new();
         let redis = Redis::start(&clock);
         let goes_on = WhenAway::Continue;
