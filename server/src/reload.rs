@@ -21,6 +21,8 @@ use crate::{
 /// How often the files are looked at. A change is applied once it has stood for two looks: a file that
 /// is being written may well read as a configuration that lacks half of its apps.
 pub const INTERVAL: Duration = Duration::from_secs(5);
+/// And no more often than this for each app: a look takes about a hundredth of it, and so of a core.
+const FOR_EACH_APP: Duration = Duration::from_millis(1);
 
 /// Follows a configuration.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ impl Reload {
         loop {
             let asked = tokio::select! {
                 () = self.asked.0.notified() => true,
-                () = clock.sleep(INTERVAL) => false,
+                () = clock.sleep(interval(self.applied.apps.len())) => false,
             };
             let source = self.source.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || source.read()).await else { continue };
@@ -156,6 +158,11 @@ impl Reload {
         let opened = tokio::task::spawn_blocking(move || audit::Target::open(&audit, now)).await;
         opened.unwrap_or_else(|died| Err(std::io::Error::other(died).into())).map(Some)
     }
+}
+
+/// How often the files of so many apps are looked at.
+fn interval(apps: usize) -> Duration {
+    INTERVAL.max(FOR_EACH_APP * u32::try_from(apps).unwrap_or(u32::MAX))
 }
 
 impl Parts {
@@ -227,6 +234,11 @@ mod tests {
 
     fn unusable(why: &str) -> Unusable {
         Unusable::Unreadable { path: "valet.toml".into(), why: why.into() }
+    }
+
+    #[test]
+    fn many_apps_are_looked_at_less_often() {
+        assert_eq!([0, 5000, 100_000].map(|apps| interval(apps).as_secs()), [5, 5, 100]);
     }
 
     #[test]
