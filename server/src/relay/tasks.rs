@@ -207,29 +207,34 @@ impl Relay {
             return;
         }
         task.ask(now);
-        while self.is_shared() {
+        loop {
             let turned = self.poller.turned(task);
-            if self.poller.polls_here(task) {
-                break;
+            if self.is_shared() && !self.poller.polls_here(task) {
+                if self.is_alone(task) {
+                    return self.look_beside(site, asker.entry.upstream, task).await;
+                }
+                self.replicas.ask(task);
+                tokio::select! {
+                    () = looked.as_mut() => return,
+                    () = turned => continue,
+                    // It may not have been heard by anybody.
+                    () = self.issue.clock.sleep(FRESH) => if is_known { return } else { continue },
+                }
             }
-            if self.is_alone(task) {
-                return self.look_beside(site, asker.entry.upstream, task).await;
+            if self.is_unpolled(task) {
+                return;
             }
-            self.replicas.ask(task);
+            self.poller.follow_again_if_ended(task, &known, now);
+            let may_ask = asker.upstream(site).query_wait(now).is_zero();
+            let is_next = self.poller.hurry(task, now, self.issue.clock.unix());
+            if is_known && !(is_next && may_ask) {
+                return;
+            }
             tokio::select! {
                 () = looked.as_mut() => return,
+                // Whoever polls from now on is to be asked.
                 () = turned => {}
-                // It may not have been heard by anybody.
-                () = self.issue.clock.sleep(FRESH) => if is_known { return },
             }
-        }
-        if self.is_unpolled(task) {
-            return;
-        }
-        self.poller.follow_again_if_ended(task, &known, now);
-        let may_ask = asker.upstream(site).query_wait(now).is_zero();
-        if self.poller.hurry(task, now, self.issue.clock.unix()) && may_ask || !is_known {
-            looked.await;
         }
     }
 

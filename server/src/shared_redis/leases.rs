@@ -12,28 +12,33 @@ use valet_pacing::Quota;
 use super::{
     Away, SETTLE,
     link::{Link, millis},
+    prelude::script,
 };
 
 /// How long a lease is good. It is renewed once a second.
 const LEASE: Duration = Duration::from_secs(4);
 
-/// Renews a lease, or takes one that nobody has. Not for a while after everything was lost: replicas that have not come
-/// back ask by themselves still. Tells also whether there are direct callers anywhere, and whether the poller has asked
-/// lately.
+/// Renews a lease, or takes one that nobody has. Not for a while after everything was lost, or after a replica came back
+/// that asked by itself: others that have not come back do so still. Tells also whether there are direct callers anywhere,
+/// and whether the poller has asked lately.
 const HOLD: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[3], '1', 'PX', ARGV[3]) end
+if ARGV[5] == '1' then redis.call('SET', KEYS[6], '1', 'PX', ARGV[4]) end
 local direct, asked = redis.call('EXISTS', KEYS[3]), redis.call('EXISTS', KEYS[5])
-local held = redis.call('GET', KEYS[1])
+local held = redis.call('GET', of('string', KEYS[1]))
+local left = redis.call('PTTL', KEYS[1])
 if held and held == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {'held', held, direct, asked}
 end
-if held then return {'other', tostring(redis.call('PTTL', KEYS[1])), direct, asked} end
+-- Nobody has one that has no end, or a far one.
+if held and left >= 0 and left <= 60000 then return {'other', string.format('%.0f', left), direct, asked} end
 local since = tonumber(string.match(redis.call('GET', KEYS[4]) or '', ':(%d+)$') or now)
-if now - since < tonumber(ARGV[4]) then return {'other', string.format('%.0f', ARGV[4] - (now - since)), direct, asked} end
-local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local wait = math.max(ARGV[4] - (now - since), math.min(redis.call('PTTL', KEYS[6]), tonumber(ARGV[4])))
+if wait > 0 then return {'other', string.format('%.0f', wait), direct, asked} end
+local last = number(redis.call('GET', of('string', KEYS[2])), now * 1000 + 86400000000)
 local fence = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
 redis.call('SET', KEYS[2], fence, 'PX', 86400000)
 redis.call('SET', KEYS[1], fence, 'PX', ARGV[2])
@@ -43,11 +48,11 @@ return {'held', fence, direct, asked}
 /// Takes a query of an account by GCRA (ITU-T I.371), in the server's time: 0, or the microseconds until there is one; -1
 /// if the lease is not that one any more.
 const QUERY: &str = r"
-if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if ARGV[1] ~= '' and redis.call('GET', of('string', KEYS[1])) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
-local arrival = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), now)
+local arrival = math.max(number(redis.call('GET', of('string', KEYS[2])), now + 3600000000), now)
 local wait = math.ceil(arrival - now - (burst - 1) * interval - 0.5)
 if wait > 0 then return wait end
 arrival = arrival + interval
@@ -61,6 +66,17 @@ const LEAVE: &str = r"
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0
 ";
+
+/// By what right a replica has asked an account until now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Right<'f> {
+    /// The lease of that fence.
+    Lease(&'f str),
+    /// None: the shared state was away, and each asked by itself.
+    Alone,
+    /// It has not asked.
+    Nothing,
+}
 
 /// Whose turn it is to poll an account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -137,23 +153,26 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(link: Arc<Link>) -> Self {
-        let [hold, query, leave] = [HOLD, QUERY, LEAVE].map(Script::new);
+        let [hold, query, leave] = [HOLD, QUERY, LEAVE].map(script);
         Self { link, hold, query, leave }
     }
 
-    /// Renews the lease of that fence, or takes one if nobody has it. `direct` tells for how long there are direct
+    /// Renews the lease that this replica has, or takes one if nobody has it. `direct` tells for how long there are direct
     /// callers of this replica's.
     pub(super) async fn hold(
         &self,
         service: Service<'_>,
-        fence: Option<&str>,
+        right: Right<'_>,
         direct: Duration,
     ) -> Result<Attended, Away> {
         let mut script = self.hold.prepare_invoke();
         script.key(self.link.key(&service.lease())).key(self.link.key(&service.name("fence")));
         script.key(self.link.key(&name(service.account, "direct"))).key(self.link.key("epoch"));
         script.key(self.link.key(&name(service.account, "asked")));
-        script.arg(fence.unwrap_or("-")).arg(millis(LEASE)).arg(millis(direct)).arg(millis(SETTLE));
+        script.key(self.link.key(&name(service.account, "alone")));
+        let fence = if let Right::Lease(fence) = right { fence } else { "-" };
+        script.arg(fence).arg(millis(LEASE)).arg(millis(direct)).arg(millis(SETTLE));
+        script.arg(u8::from(right == Right::Alone));
         let (turn, number, direct, asked): (String, String, u64, u64) =
             self.link.run("hold", &script).await?;
         let turn = match turn.as_str() {

@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::sync::{Notify, broadcast};
 
-use super::{Away, Metrics, SETTLE, Said, client};
+use super::{Away, Metrics, SETTLE, Said, client, prelude::script};
 use crate::config;
 
 /// A replica that has not told that it lives for so long is not counted any more.
@@ -28,21 +28,23 @@ const REPLICA_MEMORY: Duration = Duration::from_secs(60);
 const FIRST: u64 = 1;
 
 /// Says that this replica lives, and learns of the others and of the epoch: a word that stands from the first replica's
-/// coming until everything is lost, with the time when it was written.
+/// coming until everything is lost, with the time when it was written. One that tells no such time is none.
 ///
 /// It writes, so that a server that takes nothing any more is away like one that does not answer.
 const ATTEND: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then
+local epoch = redis.call('GET', of('string', KEYS[1]))
+local since = tonumber(string.match(epoch or '', ':(%d+)$'))
+if not since or since > now + 60000 then
+  since = now
   epoch = ARGV[1] .. ':' .. string.format('%.0f', now)
   redis.call('SET', KEYS[1], epoch)
 end
-redis.call('ZADD', KEYS[2], now, ARGV[2])
+redis.call('ZADD', of('zset', KEYS[2]), now, ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4])
 local replicas = redis.call('ZCOUNT', KEYS[2], now - ARGV[3], '+inf')
-return {epoch, replicas, now - tonumber(string.match(epoch, ':(%d+)$') or '0')}
+return {epoch, replicas, now - since}
 ";
 
 /// The connection, and what is known while there is none.
@@ -82,7 +84,7 @@ impl Link {
             settings,
             prefix: config.prefix.clone(),
             instance,
-            attend: Script::new(ATTEND),
+            attend: script(ATTEND),
             joined: ArcSwapOption::empty(),
             connections: AtomicU64::new(0),
             replicas: AtomicU32::new(1),

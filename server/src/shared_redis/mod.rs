@@ -33,7 +33,7 @@ use valet_clock::{ClockExt, SharedClock};
 
 pub use self::{
     inspector::{Inspection, Uninspected, inspect},
-    leases::{Attended, Queried, Query, Service, Turn},
+    leases::{Attended, Queried, Query, Right, Service, Turn},
     mints::{Claimed, Lease, Listening, Place, Taken, Told},
     permits::{Measure, Permits, Take},
     records::Remembered,
@@ -317,18 +317,18 @@ impl Shared {
         self.seconds.give_back(count, seconds, day, known).await
     }
 
-    /// Whose turn it is to poll an upstream: renews the lease of that fence, or takes one if nobody has it. `direct` tells
-    /// for how long this replica has direct callers.
+    /// Whose turn it is to poll an upstream: renews the lease that this replica has, or takes one if nobody has it. `direct`
+    /// tells for how long it has direct callers.
     ///
     /// # Errors
     /// [`Away`].
     pub async fn hold(
         &self,
         service: Service<'_>,
-        fence: Option<&str>,
+        right: Right<'_>,
         direct: Duration,
     ) -> Result<Attended, Away> {
-        self.leases.hold(service, fence, direct).await
+        self.leases.hold(service, right, direct).await
     }
 
     /// Takes a query from what an account may be asked.

@@ -160,13 +160,13 @@ impl Share {
     }
 
     /// The same, of one of so many replicas. What is sent a second apart may arrive closer together: of each party one
-    /// more in some second than it sends in any. So all of them have one less than the account may make; and two less,
-    /// if others ask as well.
+    /// more in some second than it sends in any. So all of them have one less for each than the account may make; and
+    /// one less again, if others ask as well.
     fn quota_of(&self, replicas: u32, per_second: u32, burst: u32, now: Instant) -> Quota {
         let has_direct = self.callers(now) > 0 || self.has_direct_elsewhere.load(Relaxed);
         let others = if has_direct { reserve(per_second) + 1 } else { 0 };
-        let permits =
-            f64::from(per_second.saturating_sub(others + 1).max(1)) / self.relay.lock().pressure.stretch();
+        let permits = f64::from(per_second.saturating_sub(others + replicas).max(1))
+            / self.relay.lock().pressure.stretch();
         Quota::every(Duration::from_secs_f64(1.0 / permits) * replicas, burst)
     }
 

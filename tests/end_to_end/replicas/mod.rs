@@ -13,6 +13,8 @@ mod mints;
 mod notes;
 /// Replicas without their Redis.
 mod outages;
+/// Who asks the upstream, and how often.
+mod polling;
 /// What was shown, and what was revoked.
 mod records;
 /// The relay: one record of tasks, one poller.
@@ -110,6 +112,12 @@ impl Stage {
     /// Waits until so many tokens have been told to the others.
     async fn published(&self, count: u64) {
         promptly(async { while self.calls("publish").await < count {} }).await;
+    }
+
+    /// The Redis takes nothing more, or takes all again; what it holds stays there.
+    fn fill(&self, is_full: bool) {
+        self.run(&set("maxmemory-policy", "noeviction"));
+        self.run(&set("maxmemory", if is_full { "1" } else { "0" }));
     }
 
     async fn ready(&self, replica: usize) -> String {

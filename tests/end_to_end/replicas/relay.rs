@@ -6,20 +6,25 @@ use ::redis::{Value, cmd};
 use reqwest::{Method, RequestBuilder};
 use tokio::task::JoinHandle;
 use valet_clock::Clock;
-use valet_demo::{APP, StackSettings, recordings::Recordings};
+use valet_demo::recordings::Recordings;
 use valet_sandbox::{Fault, Operation};
-use valet_server::secret::AppSecret;
 
-use super::{keys, replicas_with};
+use super::keys;
 use crate::{
-    harness::{Answer, SECOND, SHARED, UNHURRIED, answered, promptly},
+    harness::{Answer, SECOND, answered, promptly},
     relayed::{Relayed, code, status},
 };
 
 const STEP: Duration = Duration::from_millis(250);
 
 impl Relayed {
-    fn request_of(&self, replica: usize, method: Method, path: &str, bearer: &str) -> RequestBuilder {
+    pub(super) fn request_of(
+        &self,
+        replica: usize,
+        method: Method,
+        path: &str,
+        bearer: &str,
+    ) -> RequestBuilder {
         self.stage.request_of(replica, method, &format!("/api/v1{path}")).bearer_auth(bearer)
     }
 
@@ -57,7 +62,7 @@ impl Relayed {
         self.stage.stack.sandbox.count(Operation::Submit)
     }
 
-    fn asked(&self) -> u64 {
+    pub(super) fn asked(&self) -> u64 {
         let sandbox = &self.stage.stack.sandbox;
         sandbox.count(Operation::Query) + sandbox.count(Operation::List)
     }
@@ -69,7 +74,7 @@ impl Relayed {
     }
 
     /// Turns the time until a task has a status, as a replica has `told` it or will.
-    async fn told(&self, replica: usize, task: &str, expected: &str, told: &Answer) {
+    pub(super) async fn told(&self, replica: usize, task: &str, expected: &str, told: &Answer) {
         let mut now = status(told);
         while now != expected {
             let bearer = self.token(None).await;
@@ -78,7 +83,7 @@ impl Relayed {
     }
 
     /// Turns the time until the upstream has been asked once more.
-    async fn asks_on(&self) {
+    pub(super) async fn asks_on(&self) {
         let asked = self.asked();
         let ask = async {
             while self.asked() == asked {
@@ -89,7 +94,7 @@ impl Relayed {
     }
 
     /// Waits until some replica polls for all.
-    async fn polled(&self) {
+    pub(super) async fn polled(&self) {
         promptly(async { while self.stage.metric("valet_shared_polls_for_all").await != 1 {} }).await;
     }
 }
@@ -178,103 +183,6 @@ async fn a_task_is_cancelled_at_another_replica() {
 }
 
 #[tokio::test]
-async fn a_replica_that_has_lost_its_lease_stops_and_another_takes_over_within_it() {
-    let relayed = Relayed::of_replicas(2, "").await;
-    relayed.stage.stack.sandbox.set_task_time(SECOND * 60, SECOND);
-    let bearer = relayed.token(None).await;
-    let task = handle(&relayed.submit_at(0, &bearer, None, "market.wav").await);
-    relayed.polled().await;
-    // Somebody waits at each: whoever polls asks again and again.
-    let waiting = [0, 1].map(|replica| relayed.waiting_at(replica, &task, &bearer));
-    relayed.seated(2).await;
-    relayed.asks_on().await;
-    // As if it had been paused, and another had the lease by now.
-    let lease = keys(&relayed.stage, "valet:poll:*:lease").remove(0);
-    relayed.stage.run(cmd("SET").arg(&lease).arg("1").arg("PX").arg(4500));
-    relayed.stage.pass(1).await;
-    promptly(async { while relayed.stage.metric("valet_shared_polls_for_all").await != 0 {} }).await;
-    let asked = relayed.asked();
-    relayed.stage.pass(3).await;
-    assert_eq!(relayed.asked(), asked, "nobody asks who has no lease");
-    // That one is gone, and its lease with it.
-    relayed.stage.pass(2).await;
-    relayed.polled().await;
-    relayed.asks_on().await;
-    for waiting in waiting {
-        assert_eq!(status(&relayed.turned(waiting, STEP).await), "PENDING");
-    }
-    relayed.stage.stop().await;
-}
-
-/// The most requests that reached the sandbox within a second, of those that count against the account's limit.
-fn busiest_second(relayed: &Relayed) -> usize {
-    let counts = |operation| matches!(operation, Operation::Query | Operation::List | Operation::Cancel);
-    let journal = relayed.stage.stack.sandbox.journal();
-    let at: Vec<_> = journal.iter().filter(|entry| counts(entry.operation)).map(|entry| entry.at).collect();
-    let within = |(place, first): (usize, &std::time::Instant)| {
-        at[place..].iter().take_while(|at| **at < *first + SECOND).count()
-    };
-    at.iter().enumerate().map(within).max().unwrap_or(0)
-}
-
-#[tokio::test]
-async fn without_the_redis_each_replica_polls_for_its_own_callers_within_the_limit_and_rejoins() {
-    let mut relayed = Relayed::of_replicas(2, "").await;
-    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 40);
-    let bearer = relayed.token(None).await;
-    let mut tasks = Vec::new();
-    for number in 0..30 {
-        let file = format!("market.wav?{number}");
-        tasks.push(handle(&relayed.submit_at(number % 2, &bearer, None, &file).await));
-    }
-    relayed.polled().await;
-    let token = async |relayed: &Relayed| relayed.stage.ask_of(0).await.token();
-    let waits = |relayed: &Relayed, bearer: &str| {
-        let waiting: Vec<_> = (0..30)
-            .map(|number| {
-                // Not where it was submitted.
-                let path = format!("/tasks/{}", tasks[number]);
-                let request = relayed.request_of((number + 1) % 2, Method::GET, &path, bearer);
-                tokio::spawn(answered(request.header("prefer", "wait=20")))
-            })
-            .collect();
-        waiting
-    };
-    let bearer = token(&relayed).await;
-    let before = waits(&relayed, &bearer);
-    for _ in 0..8 {
-        relayed.stage.clock.advance(STEP);
-        relayed.stage.page("/healthz").await;
-    }
-    relayed.stage.redis().kill();
-    relayed.stage.joined(0).await;
-    for waiting in before {
-        assert_eq!(relayed.turned(waiting, STEP).await.status, 200);
-    }
-    // A task that the others cannot know of yet.
-    let bearer = token(&relayed).await;
-    let alone = handle(&relayed.submit_at(0, &bearer, Some("k"), "silence.wav").await);
-    assert_eq!(relayed.get_of(1, "/tasks/", &bearer).await.json()["total"], 30);
-    relayed.stage.redis().restart();
-    relayed.stage.rejoined(2).await;
-    for _ in 0..20 {
-        relayed.stage.clock.advance(STEP * 2);
-        relayed.stage.page("/healthz").await;
-    }
-    relayed.polled().await;
-    let bearer = token(&relayed).await;
-    for waiting in waits(&relayed, &bearer) {
-        let answer = relayed.turned(waiting, STEP).await;
-        assert!(["RUNNING", "SUCCEEDED"].contains(&&*status(&answer)), "{}", answer.text);
-    }
-    let list = relayed.get_of(1, "/tasks/?page_size=100", &bearer).await.json();
-    assert_eq!(list["total"], 31, "they are at one again");
-    assert_eq!(handle(&relayed.submit_at(1, &bearer, Some("k"), "silence.wav").await), alone);
-    assert!(busiest_second(&relayed) <= 20, "{} in a second", busiest_second(&relayed));
-    relayed.stage.stop().await;
-}
-
-#[tokio::test]
 async fn seconds_of_audio_are_counted_by_all_replicas_together() {
     let more = "audio_seconds_per_day = 300\nseconds_per_file = 100";
     let relayed = Relayed::of_replicas(3, more).await;
@@ -353,46 +261,5 @@ async fn an_operator_can_have_refused_what_one_replica_alone_would_know() {
     for waiting in waiting {
         assert_eq!(status(&relayed.turned(waiting, STEP).await), "PENDING");
     }
-    relayed.stage.stop().await;
-}
-
-#[tokio::test]
-async fn two_upstreams_of_one_account_have_a_poller_each_and_one_limit() {
-    let state = tempfile::tempdir().unwrap();
-    let relay = Some(state.path().to_owned());
-    let settings = StackSettings {
-        app: UNHURRIED.into(),
-        relay,
-        upstream: SHARED.into(),
-        follow: true,
-        ..StackSettings::default()
-    };
-    let stage = replicas_with(2, settings, "").await;
-    let (config, secret) = (&stage.stack.config, AppSecret::generate());
-    let upstream = config.split_once("[upstreams.sandbox]").unwrap().1.split("\n[").next().unwrap();
-    let more = format!(
-        "\n[upstreams.second]{upstream}\naccount = \"sandbox\"\n\
-         [apps.other]\nmode = \"relay\"\nupstream = \"second\"\nsecrets = [\"{}\"]\n{UNHURRIED}\n",
-        secret.hash()
-    );
-    let config = config.replace(&format!("[apps.{APP}]"), &format!("[apps.{APP}]\nupstream = \"sandbox\""));
-    stage.stack.reconfigure(&format!("{config}{more}"), true).unwrap();
-    stage.metric_is("valet_config_reloads_total", 4).await;
-    let relayed = Relayed { stage, recordings: recordings().await, state };
-    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 10);
-    let (one, two) = (relayed.stage.stack.secret.expose().to_owned(), secret.expose().to_owned());
-    let mut tasks = Vec::new();
-    for number in 0..20 {
-        let (bearer, file) = (if number % 2 == 0 { &one } else { &two }, format!("market.wav?{number}"));
-        tasks.push((bearer, handle(&relayed.submit_at(number % 2, bearer, None, &file).await)));
-    }
-    for (bearer, task) in &tasks {
-        let mut now = String::new();
-        while now != "SUCCEEDED" {
-            now = status(&relayed.turned(relayed.waiting_at(0, task, bearer), STEP).await);
-        }
-    }
-    assert_eq!(relayed.stage.metric("valet_shared_polls_for_all").await, 2);
-    assert!(busiest_second(&relayed) <= 20, "{} in a second", busiest_second(&relayed));
     relayed.stage.stop().await;
 }

@@ -10,7 +10,7 @@ use valet_demo::StackSettings;
 use super::{
     keys,
     relay::{handle, recordings},
-    replicas_with, set,
+    replicas_with,
 };
 use crate::{
     harness::{SECOND, SHARED, Stage, UNHURRIED, promptly},
@@ -22,12 +22,6 @@ const STEP: Duration = Duration::from_millis(250);
 const AUDIO: &str = "audio_seconds_per_day = 300\nseconds_per_file = 100";
 
 impl Stage {
-    /// The Redis takes nothing more, or takes all again; what it holds stays there.
-    fn fill(&self, is_full: bool) {
-        self.run(&set("maxmemory-policy", "noeviction"));
-        self.run(&set("maxmemory", if is_full { "1" } else { "0" }));
-    }
-
     /// Waits until the replicas have found out that the Redis takes nothing more.
     async fn fallen(&self) {
         self.clock.advance(SECOND);

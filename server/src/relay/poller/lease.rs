@@ -1,5 +1,6 @@
 //! Whose turn it is to poll, of all replicas: whoever has the upstream's lease. Without a shared state it is this
-//! process's, always; while that is away, each replica polls for its own callers, at its share.
+//! process's, always; while that is away, each replica polls for its own callers, at its share, and not a moment longer:
+//! once it is there, whoever polls is somebody with the lease.
 
 use std::{
     sync::Arc,
@@ -10,14 +11,12 @@ use super::Line;
 use crate::{
     config::WhenAway,
     relay::{Relay, task::Task},
-    shared_redis::{Away, Queried, Shared, Turn},
+    shared_redis::{Away, Queried, Right, Shared, Turn},
     token::Upstream,
 };
 
 /// How often a lease is renewed, or looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A replica that has the shared state again polls at its share for so long: the others may still do so.
-const REJOINING: Duration = Duration::from_secs(4);
 
 /// Whose turn it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -29,8 +28,8 @@ pub(super) enum Polls {
     Here(String),
     /// Another replica's.
     Elsewhere,
-    /// Each polls for itself; since when the shared state is there again, if it is.
-    Each { since: Option<Instant> },
+    /// Each polls for itself: when it was last looked, the shared state was away.
+    Each,
 }
 
 /// Why a query may not be sent.
@@ -51,17 +50,12 @@ impl Relay {
     ) -> Option<Instant> {
         let shared = self.replicas.shared.as_ref()?;
         let before = line.polls();
-        if let Polls::Each { since } = before
-            && shared.is_there()
-        {
-            let since = since.unwrap_or(now);
-            if now < since + REJOINING {
-                self.turn(line, upstream, &Polls::Each { since: Some(since) });
-                return Some(now + INTERVAL);
-            }
-        }
-        let fence = if let Polls::Here(fence) = &before { Some(&**fence) } else { None };
-        let (polls, wait) = match shared.hold(line.service.shared(), fence, upstream.direct(now)).await {
+        let right = match &before {
+            Polls::Here(fence) => Right::Lease(fence),
+            Polls::Each => Right::Alone,
+            Polls::Unknown | Polls::Elsewhere => Right::Nothing,
+        };
+        let (polls, wait) = match shared.hold(line.service.shared(), right, upstream.direct(now)).await {
             Ok(attended) => {
                 upstream.attended(&attended, now);
                 match attended.turn {
@@ -70,7 +64,7 @@ impl Relay {
                     Turn::Others(left) => (Polls::Elsewhere, INTERVAL.min(left + Duration::from_millis(1))),
                 }
             }
-            Err(Away) => (Polls::Each { since: None }, INTERVAL),
+            Err(Away) => (Polls::Each, INTERVAL),
         };
         self.turn(line, upstream, &polls);
         Some(now + wait)
@@ -91,7 +85,6 @@ impl Relay {
                     self.poller.follow(task, self.issue.clock.now(), self.issue.clock.unix());
                 }
             }
-            (Polls::Each { .. }, Polls::Each { .. }) => {}
             (before, after) => {
                 if matches!(before, Polls::Here(_)) {
                     tracing::info!(
@@ -100,7 +93,7 @@ impl Relay {
                         "another replica polls from now on, or each for itself"
                     );
                 }
-                if matches!(after, Polls::Each { .. }) {
+                if *after == Polls::Each {
                     upstream.fall_back(self.issue.clock.now());
                 }
             }
@@ -118,7 +111,9 @@ impl Relay {
         let Some(shared) = &self.replicas.shared else { return own() };
         let fence = match line.polls() {
             Polls::Here(fence) => fence,
-            Polls::Each { .. } if shared.without().polling == WhenAway::Continue => return own(),
+            Polls::Each if !shared.is_there() && shared.without().polling == WhenAway::Continue => {
+                return own();
+            }
             _ => return Err(Not::Here),
         };
         match upstream.draw_query(line.service.shared(), 1, Some(&fence), now).await {
@@ -129,7 +124,7 @@ impl Relay {
                 Err(Not::Here)
             }
             Err(Away) => {
-                self.turn(line, upstream, &Polls::Each { since: None });
+                self.turn(line, upstream, &Polls::Each);
                 Err(Not::Before(now))
             }
         }
@@ -145,17 +140,22 @@ impl Relay {
         upstream: &Upstream,
         burst: u32,
     ) -> Result<(), Duration> {
-        let now = self.issue.clock.now();
-        let line = self.poller.line(task);
-        let is_each = matches!(line.polls(), Polls::Each { .. });
-        if self.replicas.shared.is_some() && !is_each {
-            match upstream.draw_query(line.service.shared(), burst, None, now).await {
-                Ok(Queried::Wait(wait)) => return Err(wait),
-                Ok(_) => return Ok(()),
-                Err(Away) => {}
-            }
+        let (now, line) = (self.issue.clock.now(), self.poller.line(task));
+        let own = || upstream.take_query(burst, now);
+        if self.replicas.shared.is_none() {
+            return own();
         }
-        upstream.take_query(burst, now)
+        let is_each = line.polls() == Polls::Each;
+        if is_each {
+            // Others may be alone still, each at its share.
+            own()?;
+        }
+        match upstream.draw_query(line.service.shared(), burst, None, now).await {
+            Ok(Queried::Wait(wait)) => Err(wait),
+            Ok(_) => Ok(()),
+            Err(Away) if is_each => Ok(()),
+            Err(Away) => own(),
+        }
     }
 
     /// How long it is, about, until a task's account may be asked.
@@ -167,7 +167,7 @@ impl Relay {
 
     /// Whether nobody polls, because the operator wants none that poll by themselves.
     pub(in crate::relay) fn is_unpolled(&self, task: &Task) -> bool {
-        let is_each = matches!(self.poller.line(task).polls(), Polls::Each { .. });
+        let is_each = self.poller.line(task).polls() == Polls::Each;
         let refuses = |shared: &Shared| shared.without().polling == WhenAway::Refuse;
         is_each && self.replicas.shared.as_deref().is_some_and(refuses)
     }

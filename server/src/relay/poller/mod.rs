@@ -106,7 +106,7 @@ impl Poller {
 
     /// Whether this replica polls, for all or for itself.
     pub(super) fn polls_here(&self, task: &Task) -> bool {
-        matches!(self.line(task).polls(), Polls::Here(_) | Polls::Each { .. })
+        matches!(self.line(task).polls(), Polls::Here(_) | Polls::Each)
     }
 
     /// Completes when it is another's turn to poll a task. Told of what happens from now on.

@@ -11,8 +11,8 @@ use valet_pacing::Quota;
 use valet_server::{
     secret::Bearer,
     shared_redis::{
-        Away, Claimed, Cursor, Fate, Measure, Note, Noted, Place, Progress, Queried, Query, Rank, Service,
-        SetAside, Shared, Submit, SubmitClaim, Take, Told, ToldSubmit, Turn, Use, name_aside,
+        Away, Claimed, Cursor, Fate, Measure, Note, Noted, Place, Progress, Queried, Query, Rank, Right,
+        Service, SetAside, Shared, Submit, SubmitClaim, Take, Told, ToldSubmit, Turn, Use, name_aside,
     },
 };
 
@@ -83,12 +83,12 @@ pub(super) struct Calls {
 impl Calls {
     /// Puts there what some of them ask for, and keeps the lease, as whoever polls does.
     pub(super) async fn begin(shared: &Arc<Shared>) -> Outcome<Self> {
-        let Turn::Held(fence) = shared.hold(SERVICE, None, Duration::ZERO).await?.turn else {
+        let Turn::Held(fence) = shared.hold(SERVICE, Right::Nothing, Duration::ZERO).await?.turn else {
             return Err("somebody else polls".into());
         };
         let (polling, held) = (shared.clone(), fence.clone());
         tokio::spawn(async move {
-            while polling.hold(SERVICE, Some(&held), Duration::ZERO).await.is_ok() {
+            while polling.hold(SERVICE, Right::Lease(&held), Duration::ZERO).await.is_ok() {
                 SystemClock.sleep(Duration::from_secs(1)).await;
             }
         });
@@ -160,7 +160,7 @@ impl Calls {
                 shared.note(&[self.note(number / 3, progress)], None).await? == Noted::Done
             }
             Kind::Hold => {
-                let held = shared.hold(SERVICE, Some(&self.fence), Duration::ZERO).await?.turn;
+                let held = shared.hold(SERVICE, Right::Lease(&self.fence), Duration::ZERO).await?.turn;
                 held == Turn::Held(self.fence.clone())
             }
             Kind::Query => {
