@@ -13,6 +13,9 @@ use crate::shared_redis::TaskName;
 pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The most that are kept; beyond it the oldest are forgotten, and looked up again when they are asked for.
 const MOST: usize = 200_000;
+/// So much of what the upstream said of tasks that have ended is kept, in bytes; beyond it the oldest is forgotten, and
+/// asked for again when somebody asks.
+const MOST_SAID: usize = 256 << 20;
 
 /// All tasks that are known.
 #[derive(Debug, Default)]
@@ -24,6 +27,14 @@ struct Kept {
     by_owner: HashMap<Owner, VecDeque<Arc<Task>>>,
     /// In the order of their submits, nearly.
     oldest_first: VecDeque<Arc<Task>>,
+    said: Said,
+}
+
+/// What the upstream said of tasks that have ended: of which, and how much.
+#[derive(Debug, Default)]
+struct Said {
+    oldest_first: VecDeque<(Arc<Task>, usize)>,
+    bytes: usize,
 }
 
 impl Records {
@@ -39,6 +50,19 @@ impl Records {
         kept.by_owner.entry(task.owner.clone()).or_default().push_back(task.clone());
         kept.oldest_first.push_back(task.clone());
         task
+    }
+
+    /// The upstream has said what became of a task.
+    pub(super) fn said(&self, task: &Arc<Task>, now: Duration) {
+        // It is not kept, and whoever asked for it has it.
+        if task.is_over(now) {
+            return;
+        }
+        let bytes = task.known().document.map_or(0, |document| document.len());
+        let mut kept = self.lock();
+        kept.said.oldest_first.push_back((task.clone(), bytes));
+        kept.said.bytes += bytes;
+        kept.said.forget(MOST_SAID, now);
     }
 
     pub(super) fn find(&self, key: &TaskKey, now: Duration) -> Option<Arc<Task>> {
@@ -82,10 +106,24 @@ impl Records {
     }
 }
 
+impl Said {
+    fn forget(&mut self, most: usize, now: Duration) {
+        while self.oldest_first.front().is_some_and(|(task, _)| task.is_over(now) || self.bytes > most) {
+            let Some((task, bytes)) = self.oldest_first.pop_front() else { return };
+            self.bytes -= bytes;
+            task.forget_results();
+        }
+    }
+}
+
 impl Kept {
     fn forget(&mut self, now: Duration) {
-        let is_over = |task: &Task| Duration::from_secs(task.key.submitted) + LIFE <= now;
-        while self.oldest_first.front().is_some_and(|task| is_over(task) || self.oldest_first.len() > MOST) {
+        self.said.forget(MOST_SAID, now);
+        while self
+            .oldest_first
+            .front()
+            .is_some_and(|task| task.is_over(now) || self.oldest_first.len() > MOST)
+        {
             let Some(task) = self.oldest_first.pop_front() else { return };
             self.by_name.remove(&task.key.name());
             if let Some(tasks) = self.by_owner.get_mut(&task.owner) {
@@ -100,7 +138,12 @@ impl Kept {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
     use super::*;
 
     fn task(app: &str, id: &str, submitted: u64) -> Arc<Task> {
@@ -127,5 +170,22 @@ mod tests {
         assert_eq!(ids(at(100) + LIFE), ["2"]);
         assert!(records.find(&first.key, at(300)).is_none(), "forgotten is forgotten");
         assert!(ids(at(200) + LIFE).is_empty());
+    }
+
+    #[test]
+    fn what_the_upstream_said_is_kept_as_far_as_there_is_room() {
+        let (records, now) = (Records::default(), Instant::now());
+        let document = json!({ "output": { "task_status": "SUCCEEDED", "text": "x".repeat(MOST_SAID / 3) } });
+        let tasks = ["1", "2", "3"].map(|id| {
+            let task = records.keep(task("acme", id, 100), at(100));
+            task.learn(&document, now);
+            records.said(&task, at(100));
+            task
+        });
+        let known = tasks.each_ref().map(|task| task.known());
+        assert!(known.iter().all(|known| &*known.status == "SUCCEEDED"));
+        assert_eq!(known.map(|known| known.document.is_some()), [false, true, true]);
+        records.all(at(100) + LIFE);
+        assert_eq!(records.lock().said.bytes, 0);
     }
 }

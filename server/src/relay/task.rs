@@ -237,6 +237,14 @@ impl Task {
         is_new
     }
 
+    /// Forgets what the upstream said of its end, but that it has ended.
+    pub(super) fn forget_results(&self) {
+        let mut known = self.lock();
+        if known.is_final() {
+            known.document = None;
+        }
+    }
+
     /// Nobody could look.
     pub(super) fn fail(&self, trouble: Refused) {
         self.lock().trouble = Some(trouble);

@@ -72,7 +72,12 @@ impl Relay {
         };
         match document {
             _ if !is_new => {}
-            Some(document) => drop(task.learn(&document, now)),
+            Some(document) => {
+                task.learn(&document, now);
+                if task.known().is_final() {
+                    self.records.said(&task, unix);
+                }
+            }
             None => task.hear(&told_status, now),
         }
         match used {

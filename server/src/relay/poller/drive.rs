@@ -211,7 +211,11 @@ impl Relay {
                 if (task.learn(&document, now) || has_ended || is_first) && age < LIFE {
                     self.replicas.tell(task);
                 }
-                if has_ended { Looked::Ended } else { Looked::Unfinished { sent } }
+                if !has_ended {
+                    return Looked::Unfinished { sent };
+                }
+                self.records.said(task, self.issue.clock.unix());
+                Looked::Ended
             }
             Err(refused) => {
                 tracing::debug!(task = task.key.id, error = ?refused, "a task could not be looked at");
