@@ -68,6 +68,11 @@ impl Listing {
         }
     }
 
+    /// The list did not come, for a reason that may be over soon: what it is worth is not known.
+    pub fn fails(&mut self, now: Instant) {
+        self.rests_until = now.checked_add(REST);
+    }
+
     /// The list was refused or senseless, or not worth its length.
     pub fn disappoints(&mut self, now: Instant) {
         self.rests_until = now.checked_add(REST * 2_u32.pow(self.disappointments.min(6)));
@@ -114,5 +119,15 @@ mod tests {
         listing.learn(now, 2, 50);
         listing.learn(now, 2, 0);
         assert!(listing.pays(now + REST, 100), "one that told much makes good for those before");
+    }
+
+    #[test]
+    fn a_list_that_fails_is_asked_for_again_soon_however_often_it_did() {
+        let (mut now, mut listing) = (Instant::now(), Listing::new());
+        for _ in 0..20 {
+            listing.fails(now);
+            assert!(!listing.pays(now, 100) && listing.pays(now + REST, 100));
+            now += REST;
+        }
     }
 }

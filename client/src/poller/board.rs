@@ -265,7 +265,11 @@ impl Board {
             Ok(page) => page,
             Err(error) => {
                 tracing::debug!(%error, "the list of tasks cannot be used");
-                self.listing.disappoints(now);
+                if error.is_retryable() {
+                    self.listing.fails(now);
+                } else {
+                    self.listing.disappoints(now);
+                }
                 self.sweep = None;
                 return;
             }

@@ -295,7 +295,7 @@ impl Board {
         if !sweep.ask_again(is_throttled) {
             self.sweep = None;
             self.sequence.give_up();
-            self.listing.disappoints(now);
+            self.listing.fails(now);
         }
     }
 
