@@ -201,14 +201,18 @@ impl Cluster {
         Self::start_with(replicas, Some(Island::with_wires(replicas)), &app, "").await
     }
 
-    /// With an app at the relay; every replica has a folder of its own, with the same keys.
+    /// With an app at the relay, as many of whose requests wait as there are, and whose tasks are looked at one by one;
+    /// every replica has a folder of its own, with the same keys.
     pub(crate) async fn with_relay(replicas: usize) -> Self {
-        let relay = "public_url = \"http://127.0.0.1:9\"\n[relay]\nstate = \"STATE\"\nprivate_hosts = true\n";
+        let relay = "public_url = \"http://127.0.0.1:9\"\n[relay]\nstate = \"STATE\"\nprivate_hosts = true\n\
+                     [relay.waiting]\nper_owner = 1000\n";
         Self::start_with(replicas, None, "mode = \"relay\"", relay).await
     }
 
     async fn start_with(replicas: usize, island: Option<Island>, app: &str, relay: &str) -> Self {
-        let sandbox = Sandbox::bind(Settings::default().with_key(KEY), Arc::new(SystemClock)).await.unwrap();
+        // What is asked beyond the limit is counted, not refused: replicas that are refused ask less.
+        let settings = Settings::default().with_key(KEY).with_queries_per_second(1000);
+        let sandbox = Sandbox::bind(settings, Arc::new(SystemClock)).await.unwrap();
         let (base_url, handle) = (sandbox.base_url(), sandbox.handle());
         tokio::spawn(sandbox.run(std::future::pending()));
         let (redis, files, secret) = (
@@ -224,7 +228,7 @@ impl Cluster {
                  {relay}[shared]\nurl = \"redis://{}\"\nallow_plain = true\n\
                  keys = [{{ id = \"1\", file = {key:?} }}]\n\
                  [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
-                 [apps.acme]\nsecrets = [\"{}\"]\n\
+                 list_page = 0\n[apps.acme]\nsecrets = [\"{}\"]\n\
                  rate = {{ per_second = 1000000, burst = 1000000 }}\n{app}\n",
                 redis.addresses[number],
                 secret.hash()
