@@ -170,7 +170,7 @@ async fn submits_cancels_and_results_have_their_lines_and_are_counted() {
         if let Some(url) = ended["output"]["results"][0]["transcription_url"].as_str() {
             break url.strip_prefix(&stage.stack.broker_url).unwrap().to_owned();
         }
-        stage.clock.advance(SECOND);
+        stage.turn(SECOND).await;
     };
     assert_eq!(stage.page(&result).await.status, 200);
     for (series, count) in [

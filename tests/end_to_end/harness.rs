@@ -217,6 +217,14 @@ impl Stage {
         .await;
     }
 
+    /// Turns the time once the brokers are settled. A query that is drawn meanwhile is, by the Redis, of the time after
+    /// and, by the broker that draws it, of the time before: that one expects another right away, and whoever asks it
+    /// waits for that until the time is turned again.
+    pub(crate) async fn turn(&self, duration: Duration) {
+        self.settled().await;
+        self.clock.advance(duration);
+    }
+
     /// Asks in the background.
     pub(crate) fn asking(&self) -> JoinHandle<Answer> {
         tokio::spawn(answered(self.v1()))

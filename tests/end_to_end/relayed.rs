@@ -96,7 +96,7 @@ impl Relayed {
         loop {
             let answer = self.get(&format!("/tasks/{handle}"), bearer).await.json();
             match answer["output"]["task_status"].as_str().unwrap() {
-                "PENDING" | "RUNNING" => self.stage.clock.advance(SECOND),
+                "PENDING" | "RUNNING" => self.stage.turn(SECOND).await,
                 _ => return answer,
             }
         }
