@@ -107,7 +107,7 @@ for at = 1, #listed, 2 do
     redis.call('GET', of('string', ARGV[3] .. 'told:' .. listed[at])) or '',
   }
 end
-return {redis.call('GET', KEYS[2]) or '', read}
+return read
 ";
 
 /// A task's name among the replicas.
@@ -213,8 +213,6 @@ pub struct Read {
 pub struct Cursor {
     /// The server's time of the last change, or a later number.
     last: u64,
-    /// The epoch in which it was read; none before the first time.
-    pub epoch: String,
     /// The edition of the keys that it was read with.
     seals: u64,
 }
@@ -286,10 +284,10 @@ impl Tasks {
         let seals = self.seals.load_full();
         let since = if since.seals == seals.edition() { since.last } else { 0 };
         let mut script = self.read.prepare_invoke();
-        script.key(self.link.key("tasks")).key(self.link.key("epoch"));
+        script.key(self.link.key("tasks"));
         script.arg(since).arg(AT_ONCE).arg(self.link.key("")).arg(millis(LIFE));
         type Listed = (String, u64, Vec<u8>, Vec<u8>);
-        let (epoch, listed): (String, Vec<Listed>) = self.link.run("read", &script).await?;
+        let listed: Vec<Listed> = self.link.run("read", &script).await?;
         let is_more = listed.len() == AT_ONCE;
         let last = listed.last().map_or(since, |(_, last, ..)| *last);
         let open = |(name, _, sealed, told): &Listed| {
@@ -303,7 +301,7 @@ impl Tasks {
             Some(Found { name, content, told: seals.open(&bound("told", &name), told) })
         };
         let tasks = listed.iter().filter_map(open).collect();
-        Ok(Read { tasks, next: Cursor { last, epoch, seals: seals.edition() }, is_more })
+        Ok(Read { tasks, next: Cursor { last, seals: seals.edition() }, is_more })
     }
 }
 
