@@ -185,7 +185,7 @@ async fn whoever_polls_is_paused_beyond_its_lease_and_stops_when_it_goes_on() {
     let mut jobs: JoinSet<_> = (0..JOBS).map(|number| caller.clone().job(number)).collect();
     let poller = cluster.poller(&[0, 1]).await;
     until(async || caller.submitted.load(Relaxed) == JOBS).await;
-    // While it waits for an answer of the Redis's, which seems to be away when it goes on.
+    // While it waits for an answer of the Redis's, which may seem to be away when it goes on.
     cluster.redis.pause();
     SystemClock.sleep(WHILE / 10).await;
     cluster.replicas[poller].pause();
