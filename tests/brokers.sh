@@ -11,7 +11,10 @@ brokers() {
   redis=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   redis-server --bind 127.0.0.1 --port "$redis" --save '' --dir "$work" >"$work/redis.log" &
   # It has had its epoch for a while: there is nothing to wait for.
-  until redis-cli -p "$redis" set valet:epoch 0:0 >"$work/epoch" 2>&1; do read -r -t 0.1 <> <(:) || true; done
+  for _ in $(seq 100); do
+    redis-cli -p "$redis" set valet:epoch 0:0 >"$work/epoch" 2>&1 && break
+    read -r -t 0.1 <> <(:) || true
+  done
   for number in $(seq "$count"); do
     sed -E -e 's/^listen = .*/listen = "127.0.0.1:0"/' -e "s#/audit\.jsonl#/audit-$number.jsonl#" "$work/valet.toml" >"$work/valet-$number.toml"
     printf '\n[shared]\nurl = "redis://127.0.0.1:%s"\nkeys = [{ id = "1", env = "SEALING_KEY" }]\n' "$redis" >>"$work/valet-$number.toml"
