@@ -1,7 +1,7 @@
 //! The tasks that were submitted through the relay, for as long as the upstream knows them: a day.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -33,6 +33,7 @@ struct Kept {
 /// What the upstream said of tasks that have ended: of which, and how much.
 #[derive(Debug, Default)]
 struct Said {
+    names: HashSet<TaskName>,
     oldest_first: VecDeque<(Arc<Task>, usize)>,
     bytes: usize,
 }
@@ -60,6 +61,9 @@ impl Records {
         }
         let bytes = task.known().document.map_or(0, |document| document.len());
         let mut kept = self.lock();
+        if !kept.said.names.insert(task.key.name()) {
+            return;
+        }
         kept.said.oldest_first.push_back((task.clone(), bytes));
         kept.said.bytes += bytes;
         kept.said.forget(MOST_SAID, now);
@@ -110,6 +114,7 @@ impl Said {
     fn forget(&mut self, most: usize, now: Duration) {
         while self.oldest_first.front().is_some_and(|(task, _)| task.is_over(now) || self.bytes > most) {
             let Some((task, bytes)) = self.oldest_first.pop_front() else { return };
+            self.names.remove(&task.key.name());
             self.bytes -= bytes;
             task.forget_results();
         }
@@ -179,6 +184,8 @@ mod tests {
         let tasks = ["1", "2", "3"].map(|id| {
             let task = records.keep(task("acme", id, 100), at(100));
             task.learn(&document, now);
+            records.said(&task, at(100));
+            // It is asked for and told again and again.
             records.said(&task, at(100));
             task
         });

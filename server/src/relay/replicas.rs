@@ -74,7 +74,7 @@ impl Replicas {
     }
 
     /// The tasks that are still waited for.
-    fn waited(&self) -> Vec<TaskName> {
+    pub(super) fn waited(&self) -> Vec<TaskName> {
         let mut waits = self.waits();
         waits.retain(|_, task| task.has_watchers());
         waits.keys().copied().collect()
@@ -208,7 +208,8 @@ impl Relay {
         self.tell_submits(shared).await?;
         {
             let mut cursor = self.replicas.cursor.lock().await;
-            *cursor = std::mem::take(&mut *cursor).rewound();
+            // What is lost has taken along the numbers that its record went by.
+            *cursor = if all { Cursor::default() } else { std::mem::take(&mut *cursor).rewound() };
         }
         self.read(shared).await?;
         let tasks = self.records.all(self.issue.clock.unix());
@@ -267,7 +268,9 @@ impl Relay {
     async fn tell_tasks(&self, shared: &Shared, tasks: Vec<Arc<Task>>) {
         let mut by_lease = HashMap::<Option<(Service, String)>, Vec<Arc<Task>>>::new();
         for task in tasks {
-            by_lease.entry(self.poller.lease_of(&task)).or_default().push(task);
+            // What has ended has, whoever noticed.
+            let lease = self.poller.lease_of(&task).filter(|_| !task.has_ended());
+            by_lease.entry(lease).or_default().push(task);
         }
         for (lease, tasks) in by_lease {
             let notes: Vec<_> = tasks.iter().map(|task| self.noted(task)).collect();
@@ -275,7 +278,11 @@ impl Relay {
             match shared.note(&notes, lease).await {
                 Ok(Noted::Done) => tasks.iter().for_each(|task| task.untold(false)),
                 // Whoever polls now will find out by itself.
-                Ok(Noted::Fenced) => tasks.iter().for_each(|task| self.poller.fenced(task)),
+                Ok(Noted::Fenced) => tasks.iter().for_each(|task| {
+                    // Unless it is this one again.
+                    task.untold(true);
+                    self.poller.fenced(task);
+                }),
                 Err(Away) => tasks.iter().for_each(|task| task.untold(true)),
             }
         }

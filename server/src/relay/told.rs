@@ -59,6 +59,7 @@ impl Relay {
         }
         let document = told.and_then(|told| serde_json::from_slice::<Value>(told).ok());
         let document = document.filter(|document| status(document) == told_status);
+        let used = used.filter(|_| is_final(&told_status));
         if let Some(used) = used {
             self.settle(&task, &told_status, used);
         }
@@ -93,6 +94,8 @@ impl Relay {
     /// What the others are to know of a task.
     pub(super) fn noted(&self, task: &Task) -> Note {
         let (known, order, used) = (task.known(), task.order(), task.used());
+        // It may just be ending.
+        let used = used.filter(|_| known.is_final());
         let reserved = order.map(|order| &order.reserved);
         let aside = reserved.map_or(0, Reservation::seconds);
         let of = Submitted {

@@ -97,7 +97,11 @@ impl Relay {
             tasks.push(self.task(&site, &asker, handle).await?);
         }
         // There is nothing to wait for if nobody looks.
-        let is_alone = |task: &&Arc<Task>| wait.is_some() && self.is_alone(task);
+        let is_untold = |task: &Task| {
+            let known = task.known();
+            known.is_final() && known.document.is_none()
+        };
+        let is_alone = |task: &&Arc<Task>| wait.is_some() && (self.is_alone(task) || is_untold(task));
         let alone: Vec<_> = tasks.iter().flatten().filter(is_alone).cloned().collect();
         self.look(&site, &asker, &alone).await?;
         let known: Option<Vec<_>> = tasks.iter().cloned().collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use valet_clock::Clock;
 use valet_demo::{APP, StackSettings};
-use valet_sandbox::Operation;
+use valet_sandbox::{Fault, Operation};
 use valet_server::secret::AppSecret;
 
 use super::{
@@ -48,6 +48,86 @@ async fn a_replica_that_has_lost_its_lease_stops_and_another_takes_over_within_i
     relayed.asks_on().await;
     for waiting in waiting {
         assert_eq!(status(&relayed.turned(waiting, STEP).await), "PENDING");
+    }
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_where_a_task_was_not_submitted_is_told_though_the_redis_goes_away() {
+    let mut relayed = Relayed::of_replicas(3, "").await;
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 8);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    let task = handle(&relayed.submit_at(0, &secret, None, "market.wav").await);
+    relayed.polled().await;
+    for replica in 0..3 {
+        let path = format!("/tasks/{task}");
+        while status(&relayed.get_of(replica, &path, &secret).await) != "RUNNING" {
+            relayed.stage.clock.advance(STEP);
+        }
+    }
+    let began = relayed.stage.clock.now();
+    let waiting = [0, 1, 2].map(|replica| relayed.waiting_at(replica, &task, &secret));
+    relayed.seated(3).await;
+    relayed.stage.redis().kill();
+    relayed.stage.joined(0).await;
+    for waiting in waiting {
+        assert_eq!(status(&relayed.turned(waiting, STEP).await), "SUCCEEDED");
+    }
+    assert!(relayed.stage.clock.now() < began + SECOND * 20, "each looks by itself");
+    relayed.stage.stop().await;
+}
+
+/// As when whoever polls is paused beyond its lease while an answer is under way, and has the next lease again.
+#[tokio::test]
+async fn an_end_whose_telling_was_fenced_is_known_to_all() {
+    let moment = Duration::from_millis(50);
+    let relayed = Relayed::of_replicas(2, "").await;
+    let sandbox = &relayed.stage.stack.sandbox;
+    sandbox.set_task_time(Duration::ZERO, SECOND * 3);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    let turn = async || {
+        relayed.stage.clock.advance(moment);
+        for _ in 0..6 {
+            relayed.stage.page("/healthz").await;
+        }
+    };
+    for round in 0..6 {
+        let task = handle(&relayed.submit_at(0, &secret, None, &format!("market.wav?{round}")).await);
+        relayed.polled().await;
+        let submitted = relayed.stage.clock.now();
+        let waiting = [0, 1].map(|replica| relayed.waiting_at(replica, &task, &secret));
+        sandbox.script(Fault::on(Operation::Query).delay(moment * 6).always());
+        let mut asked = sandbox.count(Operation::Query);
+        // Until the look is under way that sees the end.
+        loop {
+            turn().await;
+            let now = sandbox.count(Operation::Query);
+            if now > asked && relayed.stage.clock.now() > submitted + SECOND * 11 / 4 {
+                break;
+            }
+            asked = now;
+        }
+        let lease = keys(&relayed.stage, "valet:poll:*:lease").remove(0);
+        relayed.stage.run(cmd("SET").arg(&lease).arg("1").arg("PX").arg(400));
+        for _ in 0..8 {
+            turn().await;
+        }
+        sandbox.clear_faults();
+        for waiting in waiting {
+            relayed.turned(waiting, STEP).await;
+        }
+        for replica in [0, 1] {
+            let mut now = String::new();
+            for _ in 0..4 {
+                if now != "SUCCEEDED" {
+                    now = status(&relayed.turned(relayed.waiting_at(replica, &task, &secret), STEP).await);
+                }
+            }
+            assert_eq!(
+                now, "SUCCEEDED",
+                "round {round}, replica {replica}: after a hundred seconds of waiting"
+            );
+        }
     }
     relayed.stage.stop().await;
 }

@@ -4,7 +4,7 @@
 use std::{fs, time::Duration};
 
 use redis::cmd;
-use valet_clock::ManualClock;
+use valet_clock::{Clock, ManualClock};
 use valet_demo::StackSettings;
 
 use super::{
@@ -62,8 +62,8 @@ impl Relayed {
     }
 }
 
-#[tokio::test]
-async fn a_replica_that_gets_a_key_late_knows_what_was_told_before() {
+/// Two replicas, of which the first seals by a key that the second has not yet.
+async fn with_a_key_ahead() -> Relayed {
     let state = tempfile::tempdir().unwrap();
     let settings = StackSettings {
         app: UNHURRIED.into(),
@@ -73,19 +73,26 @@ async fn a_replica_that_gets_a_key_late_knows_what_was_told_before() {
         ..StackSettings::default()
     };
     let stage = replicas_with(2, settings, "").await;
-    let folder = stage.stack.folder().to_owned();
-    fs::write(folder.join("second"), "another key for tests, of 32 characters").unwrap();
-    let second = format!("keys = [{{ id = \"2\", file = {:?} }}, {{ id = \"1\"", folder.join("second"));
-    let rotate = async |stage: &Stage, file: &str| {
-        let reloads = stage.metric("valet_config_reloads_total").await + 1;
-        let text = fs::read_to_string(folder.join(file)).unwrap();
-        fs::write(folder.join(file), text.replace("keys = [{ id = \"1\"", &second)).unwrap();
-        while stage.metric("valet_config_reloads_total").await < reloads {
-            stage.clock.advance(SECOND);
-        }
-    };
+    fs::write(stage.stack.folder().join("second"), "another key for tests, of 32 characters").unwrap();
     rotate(&stage, "valet.toml").await;
-    let relayed = Relayed { stage, recordings: recordings().await, state };
+    Relayed { stage, recordings: recordings().await, state }
+}
+
+/// Gives that key to the broker of this configuration.
+async fn rotate(stage: &Stage, file: &str) {
+    let folder = stage.stack.folder();
+    let second = format!("keys = [{{ id = \"2\", file = {:?} }}, {{ id = \"1\"", folder.join("second"));
+    let reloads = stage.metric("valet_config_reloads_total").await + 1;
+    let text = fs::read_to_string(folder.join(file)).unwrap();
+    fs::write(folder.join(file), text.replace("keys = [{ id = \"1\"", &second)).unwrap();
+    while stage.metric("valet_config_reloads_total").await < reloads {
+        stage.clock.advance(SECOND);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_gets_a_key_late_knows_what_was_told_before() {
+    let relayed = with_a_key_ahead().await;
     relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 10);
     let secret = relayed.stage.stack.secret.expose().to_owned();
     let task = handle(&relayed.submit_at(0, &secret, None, "market.wav").await);
@@ -97,6 +104,26 @@ async fn a_replica_that_gets_a_key_late_knows_what_was_told_before() {
     for replica in [0, 1] {
         relayed.ended_at(replica, &task).await;
     }
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_what_has_long_ended_is_told_at_once() {
+    let relayed = with_a_key_ahead().await;
+    relayed.stage.stack.sandbox.set_task_time(Duration::ZERO, SECOND * 3);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    let task = handle(&relayed.submit_at(0, &secret, None, "market.wav").await);
+    relayed.ended_at(0, &task).await;
+    relayed.stage.pass(2).await;
+    // What the upstream said is there for ten minutes: whoever reads later knows the end alone.
+    let told = keys(&relayed.stage, "valet:told:*").remove(0);
+    relayed.stage.run(cmd("DEL").arg(told));
+    rotate(&relayed.stage, "valet-1.toml").await;
+    promptly(async { while relayed.models(1).await != ["fun-asr"] {} }).await;
+    relayed.stage.pass(2).await;
+    let began = relayed.stage.clock.now();
+    relayed.ended_at(1, &task).await;
+    assert!(relayed.stage.clock.now() < began + SECOND * 10, "it is not waited for");
     relayed.stage.stop().await;
 }
 

@@ -35,7 +35,7 @@ const SMALL_PAGE: u32 = 10;
 #[derive(Debug)]
 pub(super) enum Step {
     Look { number: u64, task: Arc<Task> },
-    List { stage: Stage, page: u32, size: u32 },
+    List { sweep: u64, stage: Stage, page: u32, size: u32 },
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub(super) struct Board {
     watched: Fair,
     idle: Fair,
     sweep: Option<Sweep>,
+    /// How many passes have begun.
+    sweeps: u64,
     listing: Listing,
     /// Of those that run, by number.
     sequence: Sequence<u64>,
@@ -170,9 +172,9 @@ impl Board {
         }
         let size = if self.refused_page.is_some_and(|refused| refused <= page) { SMALL_PAGE } else { page };
         if let Some(sweep) = &mut self.sweep {
-            let stage = sweep.pass.stage();
+            let (sweep_number, stage) = (sweep.number, sweep.pass.stage());
             if let Some(page) = sweep.pass.ask() {
-                return Some(Step::List { stage, page, size });
+                return Some(Step::List { sweep: sweep_number, stage, page, size });
             }
             let number = self.unlisted.take(now)?;
             return self.look(number);
@@ -184,8 +186,9 @@ impl Board {
             && let Some(mut pass) = self.listing.pass(now, due, 1)
         {
             let (stage, first) = (pass.stage(), pass.ask()?);
-            self.sweep = Some(Sweep::new(now, pass));
-            return Some(Step::List { stage, page: first, size });
+            self.sweeps += 1;
+            self.sweep = Some(Sweep::new(self.sweeps, now, pass));
+            return Some(Step::List { sweep: self.sweeps, stage, page: first, size });
         }
         self.turn = self.turn.wrapping_add(1);
         if self.turn.is_multiple_of(IDLE_TURN)
@@ -229,9 +232,11 @@ impl Board {
         }
     }
 
-    /// A page of the list has come. Tells who, in the upstream's words, has which status.
-    pub(super) fn listed(&mut self, now: Instant, page: &Page) -> Vec<(Arc<Task>, String)> {
-        let Some(mut sweep) = self.sweep.take() else { return Vec::new() };
+    /// A page of the list has come, for the pass of that number. Tells who, in the upstream's words, has which status.
+    pub(super) fn listed(&mut self, now: Instant, sweep: u64, page: &Page) -> Vec<(Arc<Task>, String)> {
+        let Some(mut sweep) = self.sweep.take_if(|current| current.number == sweep) else {
+            return Vec::new();
+        };
         let stage = sweep.pass.stage();
         let (mut told, mut numbers) = (Vec::new(), Vec::new());
         for listed in page.data.iter().filter(|listed| !is_final(&listed.status)) {
@@ -278,8 +283,10 @@ impl Board {
     }
 
     /// The upstream refused a page of this size: a smaller one is asked for, or none for a while.
-    pub(super) fn page_refused(&mut self, size: u32, now: Instant) {
-        self.sweep = None;
+    pub(super) fn page_refused(&mut self, sweep: u64, size: u32, now: Instant) {
+        if self.sweep.take_if(|current| current.number == sweep).is_none() {
+            return;
+        }
         self.sequence.give_up();
         if size > SMALL_PAGE {
             self.refused_page = Some(size);
@@ -290,13 +297,19 @@ impl Board {
 
     /// A page did not come. It is asked for again, unless that has failed before: what was read so far is not thrown
     /// away for one page.
-    pub(super) fn page_failed(&mut self, now: Instant, is_throttled: bool) {
-        let Some(sweep) = &mut self.sweep else { return };
+    pub(super) fn page_failed(&mut self, sweep: u64, now: Instant, is_throttled: bool) {
+        let Some(sweep) = self.sweep.as_mut().filter(|current| current.number == sweep) else { return };
         if !sweep.ask_again(is_throttled) {
             self.sweep = None;
             self.sequence.give_up();
             self.listing.fails(now);
         }
+    }
+
+    /// Another has polled meanwhile: what a pass has shown until then shows nothing any more.
+    pub(super) fn begin_again(&mut self) {
+        self.sweep = None;
+        self.sequence = Sequence::default();
     }
 
     /// A task has ended, as somebody else says.

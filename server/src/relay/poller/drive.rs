@@ -42,7 +42,7 @@ type Calls<'r> = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send + '
 
 enum Answer {
     Look { number: u64, task: Arc<Task>, sent: Instant, outcome: Result<Value, Refused> },
-    Page { stage: Stage, size: u32, outcome: Result<Value, Refused> },
+    Page { sweep: u64, stage: Stage, size: u32, outcome: Result<Value, Refused> },
 }
 
 impl Relay {
@@ -125,9 +125,9 @@ impl Relay {
                 Answer::Look { number, task, sent, outcome }
             }
             .boxed(),
-            Step::List { stage, page, size } => async move {
+            Step::List { sweep, stage, page, size } => async move {
                 let path = format!("/tasks/?status={}&page_no={page}&page_size={size}", status_of(stage));
-                Answer::Page { stage, size, outcome: self.ask(&site, place, &path).await }
+                Answer::Page { sweep, stage, size, outcome: self.ask(&site, place, &path).await }
             }
             .boxed(),
         }
@@ -182,8 +182,8 @@ impl Relay {
                     self.replicas.looked(&task);
                 }
             }
-            Answer::Page { stage, size, outcome } => {
-                self.listed(line, stage, size, outcome);
+            Answer::Page { sweep, stage, size, outcome } => {
+                self.listed(line, (sweep, stage, size), outcome);
             }
         }
         let upstream = OfUpstream { upstream: line.service.upstream.to_string() };
@@ -231,12 +231,12 @@ impl Relay {
         }
     }
 
-    fn listed(&self, line: &Line, stage: Stage, size: u32, outcome: Result<Value, Refused>) {
+    fn listed(&self, line: &Line, (sweep, stage, size): (u64, Stage, u32), outcome: Result<Value, Refused>) {
         let now = self.issue.clock.now();
         let is_throttled = throttled(&outcome).is_some();
         let page = match outcome {
             Ok(page) => serde_json::from_value::<Page>(page).ok(),
-            Err(Refused::Upstream { status: 400, .. }) => return line.lock().page_refused(size, now),
+            Err(Refused::Upstream { status: 400, .. }) => return line.lock().page_refused(sweep, size, now),
             Err(_) => None,
         };
         let Some(page) = page else {
@@ -245,9 +245,9 @@ impl Relay {
                 status = status_of(stage),
                 "a page of the list failed"
             );
-            return line.lock().page_failed(now, is_throttled);
+            return line.lock().page_failed(sweep, now, is_throttled);
         };
-        let told = line.lock().listed(now, &page);
+        let told = line.lock().listed(now, sweep, &page);
         for (task, status) in told {
             if task.listed(&status, now) {
                 self.replicas.tell(&task);

@@ -80,8 +80,12 @@ impl Relay {
             (before, after) if before == after => {}
             (_, Polls::Here(_)) => {
                 tracing::info!(upstream = upstream_name, account, "this replica polls for all");
+                line.lock().begin_again();
                 // Whatever became of them meanwhile.
                 for task in self.records.unfinished_of(upstream_name, account, self.issue.clock.unix()) {
+                    if task.is_untold() {
+                        self.replicas.tell(&task);
+                    }
                     self.poller.follow(task, self.issue.clock.now(), self.issue.clock.unix());
                 }
             }
@@ -95,6 +99,14 @@ impl Relay {
                 }
                 if *after == Polls::Each {
                     upstream.fall_back(self.issue.clock.now());
+                    line.lock().begin_again();
+                    // Nobody else looks at what is waited for here.
+                    let waited = self.replicas.waited();
+                    for task in waited.iter().filter_map(|name| self.records.named(name)) {
+                        if task.upstream == service.upstream && task.key.account == service.account {
+                            self.poller.watch(&task, self.issue.clock.now(), self.issue.clock.unix());
+                        }
+                    }
                 }
             }
         }

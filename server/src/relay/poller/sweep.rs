@@ -35,6 +35,8 @@ pub(super) fn status_of(stage: Stage) -> &'static str {
 
 #[derive(Debug)]
 pub(super) struct Sweep {
+    /// Which it is: a page of one that was given up is none of another's.
+    pub(super) number: u64,
     pub(super) began: Instant,
     pub(super) pass: Pass,
     /// Who was on a page, by number.
@@ -45,8 +47,8 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    pub(super) fn new(began: Instant, pass: Pass) -> Self {
-        Self { began, pass, seen: HashSet::new(), spared: 0, failures: 0 }
+    pub(super) fn new(number: u64, began: Instant, pass: Pass) -> Self {
+        Self { number, began, pass, seen: HashSet::new(), spared: 0, failures: 0 }
     }
 
     /// The page that was asked for has not come: it is to be asked for again. Tells whether that has sense.

@@ -78,14 +78,14 @@ impl World {
                         board.looked(now, number, Looked::Unfinished { sent: now });
                     }
                 }
-                Some(Step::List { stage, page, size }) => {
+                Some(Step::List { sweep, stage, page, size }) => {
                     (outcome.calls, outcome.lists) = (outcome.calls + 1, outcome.lists + 1);
                     // A pass begins with these.
                     if let (Order::Another(pass), Stage::Pending) = (&mut self.order, stage) {
                         *pass += 1;
                     }
                     let page = self.list(&tasks, at, stage, page, size);
-                    board.listed(now, &page);
+                    board.listed(now, sweep, &page);
                 }
             }
         }
@@ -213,11 +213,13 @@ fn a_page_that_is_refused_is_asked_for_smaller() {
         board.add(modelled.task.clone(), Duration::ZERO, now);
     }
     let later = now + seconds(10);
-    let Some(Step::List { size: 100, .. }) = board.next(later, 100) else { panic!("a list pays") };
-    board.page_refused(100, later);
-    let Some(Step::List { size: SMALL_PAGE, .. }) = board.next(later, 100) else { panic!("a smaller one") };
+    let Some(Step::List { sweep, size: 100, .. }) = board.next(later, 100) else { panic!("a list pays") };
+    board.page_refused(sweep, 100, later);
+    let Some(Step::List { sweep, size: SMALL_PAGE, .. }) = board.next(later, 100) else {
+        panic!("a smaller one")
+    };
     // If that is refused too, there is no list: tasks are looked at one by one.
-    board.page_refused(SMALL_PAGE, later);
+    board.page_refused(sweep, SMALL_PAGE, later);
     let looked: Vec<_> = (0..20).filter_map(|_| board.next(later, 100)).collect();
     assert!(looked.len() == 20 && looked.iter().all(|step| matches!(step, Step::Look { .. })), "{looked:?}");
 }
@@ -252,9 +254,9 @@ fn tasks_of_before_a_start_keep_nobody_waiting() {
                 }
                 board.looked(at, number, Looked::Unfinished { sent: at });
             }
-            Some(Step::List { stage, page, size }) => {
+            Some(Step::List { sweep, stage, page, size }) => {
                 let page = world.list(&restored, at - now, stage, page, size);
-                board.listed(at, &page);
+                board.listed(at, sweep, &page);
             }
             None => {}
         }
@@ -279,14 +281,64 @@ fn a_page_that_fails_is_asked_for_again_and_the_pass_goes_on() {
     }
     let later = now + seconds(10);
     for _ in 0..10 {
-        let Some(Step::List { page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
-        board.page_failed(later, true);
+        let Some(Step::List { sweep, page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
+        board.page_failed(sweep, later, true);
     }
     for _ in 0..3 {
-        let Some(Step::List { page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
-        board.page_failed(later, false);
+        let Some(Step::List { sweep, page: 1, .. }) = board.next(later, 100) else { panic!("the same page") };
+        board.page_failed(sweep, later, false);
     }
-    let Some(Step::List { .. }) = board.next(later, 100) else { panic!("once more") };
-    board.page_failed(later, false);
+    let Some(Step::List { sweep, .. }) = board.next(later, 100) else { panic!("once more") };
+    board.page_failed(sweep, later, false);
     let Some(Step::Look { .. }) = board.next(later, 100) else { panic!("the list is of no use now") };
+}
+
+#[test]
+fn a_pass_that_a_hand_over_broke_off_sends_nobody_looking_in_vain() {
+    let (start, mut board) = (Instant::now(), Board::default());
+    let world = World {
+        tasks: 2000,
+        span: seconds(100_000),
+        rate: 19,
+        page: 100,
+        order: Order::NewestFirst,
+        is_watched: true,
+    };
+    let unending = |number| Modelled { ends: world.span, ..world.task(number) };
+    let mut tasks: Vec<_> = (0..world.tasks).map(unending).collect();
+    for modelled in &tasks {
+        board.add(modelled.task.clone(), Duration::ZERO, start);
+    }
+    let (mut at, mut lists, mut looks) = (Duration::ZERO, 0, 0);
+    let mut late = None;
+    for _ in 0..19 * 60 {
+        at += seconds(1) / world.rate;
+        if lists == 10 && late.is_none() {
+            late = board.next(start + at, world.page);
+            // Another polls for two minutes, in which a thousand are submitted.
+            at += seconds(120);
+            for number in world.tasks..world.tasks + 1000 {
+                tasks.push(unending(number));
+                board.add(tasks[tasks.len() - 1].task.clone(), seconds(60), start + at);
+            }
+            board.begin_again();
+        }
+        match board.next(start + at, world.page) {
+            None => {}
+            Some(Step::Look { number, .. }) => {
+                looks += 1;
+                board.looked(start + at, number, Looked::Unfinished { sent: start + at });
+            }
+            Some(Step::List { sweep, stage, page, size }) => {
+                lists += 1;
+                // The page that was under way comes late, and is none of this pass.
+                if let Some(Step::List { sweep, stage, page, size }) = late.take_if(|_| lists > 12) {
+                    board.listed(start + at, sweep, &world.list(&tasks, at, stage, page, size));
+                }
+                let page = world.list(&tasks, at, stage, page, size);
+                board.listed(start + at, sweep, &page);
+            }
+        }
+    }
+    assert!(looks < 100 && lists > 200, "{looks} looks at tasks that go on, {lists} pages");
 }
