@@ -98,8 +98,8 @@ async fn an_end_whose_telling_was_fenced_is_known_to_all() {
         let waiting = [0, 1].map(|replica| relayed.waiting_at(replica, &task, &secret));
         sandbox.script(Fault::on(Operation::Query).delay(moment * 6).always());
         let mut asked = sandbox.count(Operation::Query);
-        // Until the look is under way that sees the end.
-        loop {
+        // Until the look is under way that sees the end, or has been.
+        for _ in 0..100 {
             turn().await;
             let now = sandbox.count(Operation::Query);
             if now > asked && relayed.stage.clock.now() > submitted + SECOND * 11 / 4 {

@@ -234,7 +234,12 @@ async fn nonsense_under_the_keys_of_submits_keeps_nobody_from_adding_what_was_lo
     }
     relayed.stage.run(cmd("SET").arg("valet:adding").arg("nonsense").arg("PX").arg(1_000_000_000));
     relayed.stage.pass(1).await;
-    promptly(async { while keys(&relayed.stage, "valet:task:*").len() < 2 {} }).await;
+    promptly(async {
+        while keys(&relayed.stage, "valet:task:*").len() < 2 {
+            relayed.stage.page("/healthz").await;
+        }
+    })
+    .await;
     for (key, task) in ["k", "l"].iter().zip(tasks) {
         // Who has them may not have told yet: then it is waited for.
         let asked = relayed.submitting_at(1, &bearer, Some(key), "market.wav");
