@@ -227,7 +227,12 @@ async fn seconds_of_audio_are_counted_by_all_replicas_together() {
         relayed.stage.clock.advance(SECOND);
         relayed.stage.page("/healthz").await;
     }
-    promptly(async { while keys(&relayed.stage, "valet:audio:*").is_empty() {} }).await;
+    promptly(async {
+        while keys(&relayed.stage, "valet:audio:*").is_empty() {
+            relayed.stage.page("/healthz").await;
+        }
+    })
+    .await;
     assert_eq!(used(), each * 3);
     relayed.stage.stop().await;
 }
