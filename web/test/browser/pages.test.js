@@ -48,15 +48,15 @@ test('a page of a listed origin transcribes real recordings with its user’s ID
     URLs: requests.map((request) => request.url()).join('\n'),
     storage: await kept(opened),
     console: said.join('\n'),
-    'the broker’s log': stage.read('broker.log'),
-    'the audit trail': stage.read('audit.jsonl'),
+    'the broker’s log': stage.read('log'),
+    'the audit trail': stage.read('audit'),
   };
   for (const [place, text] of Object.entries(places)) {
     // The signature alone would be enough.
     for (const secret of secrets) assert(!text.includes(secret.split('.')[2]), place);
   }
   assert.equal(said.join('\n'), '', 'nothing is amiss');
-  await until(() => /"door":"submit".*"subject":"alice"/.test(stage.read('audit.jsonl')), 'it is recorded');
+  await until(() => /"door":"submit".*"subject":"alice"/.test(stage.read('audit')), 'it is recorded');
   await opened.context.close();
 });
 

@@ -92,7 +92,7 @@ test('by keyboard alone a recording is transcribed, read, heard and downloaded',
   assert.deepEqual([...hosts].sort(), [stage.broker, stage.files].sort());
   const tokens = await handedOut(seen);
   assert(tokens.length > 0);
-  const places = [await kept(opened), seen.said.join('\n'), seen.requests.map((request) => request.url()).join('\n'), stage.read('broker.log')];
+  const places = [await kept(opened), seen.said.join('\n'), seen.requests.map((request) => request.url()).join('\n'), stage.read('log')];
   for (const token of tokens) assert(!places.some((text) => text.includes(token.split('.')[2])));
   assert.equal(seen.said.join('\n'), '');
   await opened.context.close();
@@ -114,7 +114,7 @@ test('an ID token that is pasted is enough', async () => {
   for (const sentence of textsOf('call.flac').flatMap((said) => said.split(/(?<=[.?!])\s+/))) {
     assert(text.includes(sentence), sentence);
   }
-  await until(() => /"door":"v1".*"app":"demo","subject":"alice"/.test(stage.read('audit.jsonl')), 'it is recorded');
+  await until(() => /"door":"v1".*"app":"demo","subject":"alice"/.test(stage.read('audit')), 'it is recorded');
   await context.close();
 });
 
@@ -385,7 +385,7 @@ test('a task that has not begun is cancelled', async () => {
     await page.getByRole('button', { name: 'Cancel' }).click();
     await statusIs(page, /^Cancelled\.$/);
     assert(await page.getByRole('button', { name: 'Transcribe' }).isEnabled());
-    await until(() => /"door":"cancel".*"outcome":"done"/.test(slow.read('audit.jsonl')), 'it is recorded');
+    await until(() => /"door":"cancel".*"outcome":"done"/.test(slow.read('audit')), 'it is recorded');
     await context.close();
   } finally {
     await slow.stop();
@@ -462,6 +462,6 @@ test('a page of elsewhere cannot have itself signed in', async () => {
   assert.deepEqual(outcome, ['TypeError', 'opaque', 'TypeError']);
   assert.deepEqual(await handedOut(seen), []);
   const refused = /"door":"playground"[^\n]*"status":403,"outcome":"denied"/;
-  await until(() => refused.test(stage.read('audit.jsonl')), 'the refusal is recorded');
+  await until(() => refused.test(stage.read('audit')), 'the refusal is recorded');
   await context.close();
 });

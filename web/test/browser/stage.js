@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { createServer, request as requested } from 'node:http';
 import { createServer as createSocket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { extname, join } from 'node:path';
+import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
@@ -39,25 +39,30 @@ export async function start({ pending = 0.3, running = 1.5, more = '', path = ''
     const sandbox = run('valet-sandbox', options, {}, join(work, 'sandbox.log'), stops);
     const base = (await sandbox.says(/DASHSCOPE_HTTP_BASE_URL=(\S+)/))[1];
     const port = await freePort();
-    const broker = path ? `${await forward(path, port, stops)}${path}` : `http://127.0.0.1:${port}`;
+    const broker = path ? `${await forward(path, [port], stops)}${path}` : `http://127.0.0.1:${port}`;
     const issuer = identityProvider();
-    const config = join(work, 'valet.toml');
-    writeFileSync(config, configuration({ broker, port, page, base, issuer, work, more }));
-    const ready = join(work, 'ready');
+    const brokers = await replicas(port, work, stops);
+    for (const { port, config, audit, more: shared } of brokers) {
+      writeFileSync(config, configuration({ broker, port, audit, page, base, issuer, work, more: `${more}\n${shared}` }));
+    }
     const begin = async () => {
-      rmSync(ready, { force: true });
-      const process = run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, join(work, 'broker.log'), stops);
-      await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
-      return process;
+      const began = [];
+      // One after another: the first makes the keys that all have.
+      for (const { config, ready, log } of brokers) {
+        rmSync(ready, { force: true });
+        began.push(run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, log, stops));
+        await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
+      }
+      return began;
     };
-    let process = await begin();
+    let processes = await begin();
     /** Kills the broker, and has it back after a while. */
     const crash = async (milliseconds) => {
-      await process.kill();
+      await Promise.all(processes.map((process) => process.kill()));
       await new Promise((resolve) => setTimeout(resolve, milliseconds));
-      process = await begin();
+      processes = await begin();
     };
-    const read = (name) => (existsSync(join(work, name)) ? readFileSync(join(work, name), 'utf8') : '');
+    const read = (what) => brokers.map((broker) => (existsSync(broker[what]) ? readFileSync(broker[what], 'utf8') : '')).join('');
     /** How many submits have reached the upstream. */
     const submits = async () => {
       const journal = await fetch(`${new URL(base).origin}/_sandbox/journal?operation=submit`);
@@ -70,11 +75,31 @@ export async function start({ pending = 0.3, running = 1.5, more = '', path = ''
   }
 }
 
-const configuration = ({ broker, port, page, base, issuer, work, more }) => `
+/** Where the broker is and writes; of as many as `VALET_TEST_REPLICAS` says, which share a Redis and take turns at its port. */
+async function replicas(port, work, stops) {
+  const count = Number(process.env.VALET_TEST_REPLICAS ?? 1);
+  const place = (name, port, more) => {
+    const [config, ready, log, audit] = ['toml', 'ready', 'log', 'jsonl'].map((kind) => join(work, `${name}.${kind}`));
+    return { port, more, config, ready, log, audit };
+  };
+  if (count === 1) return [place('broker', port, '')];
+  const redis = await freePort();
+  const options = ['--bind', '127.0.0.1', '--port', redis, '--save', '', '--dir', work];
+  await run('/usr/bin/redis-server', options, {}, join(work, 'redis.log'), stops).says(/Ready to accept connections/);
+  const sealing = join(work, 'sealing-key');
+  writeFileSync(sealing, 'a key for tests alone, of 32 characters');
+  const shared = `[shared]\nurl = "redis://127.0.0.1:${redis}"\nkeys = [{ id = "1", file = "${sealing}" }]`;
+  const places = [];
+  for (let number = 1; number <= count; number++) places.push(place(`broker-${number}`, await freePort(), shared));
+  await forward('', places.map(({ port }) => port), stops, port);
+  return places;
+}
+
+const configuration = ({ broker, port, audit, page, base, issuer, work, more }) => `
 listen = "127.0.0.1:${port}"
 public_url = "${broker}"
 [audit]
-path = "${work}/audit.jsonl"
+path = "${audit}"
 [relay]
 state = "${work}"
 private_hosts = true
@@ -127,7 +152,7 @@ jwks = { keys = [${jwk}] }`;
 
 /** A process, and what it says. */
 function run(name, options, environment, log, stops) {
-  const child = spawn(join(target, 'debug', name), options.map(String), { env: { ...process.env, ...environment } });
+  const child = spawn(resolve(target, 'debug', name), options.map(String), { env: { ...process.env, ...environment } });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (data) => {
@@ -171,11 +196,14 @@ async function serve(folder, stops) {
   return listening(server, stops);
 }
 
-/** Passes on what is asked below a path, as nginx does with `location /path/ { proxy_pass http://broker/; }`. */
-function forward(path, port, stops) {
+/** Passes on what is asked below a path, to these ports in turn, as nginx does with `location /path/ { proxy_pass
+ * http://broker/; }`. */
+function forward(path, ports, stops, at = 0) {
+  let turn = 0;
   const server = createServer((request, response) => {
     const { method, url, headers } = request;
     if (!url.startsWith(`${path}/`)) return response.writeHead(404).end();
+    const port = ports[turn++ % ports.length];
     const there = requested({ port, host: '127.0.0.1', method, headers, path: url.slice(path.length) }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);
@@ -183,11 +211,11 @@ function forward(path, port, stops) {
     there.on('error', () => response.destroy());
     request.pipe(there);
   });
-  return listening(server, stops);
+  return listening(server, stops, at);
 }
 
-async function listening(server, stops) {
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+async function listening(server, stops, port = 0) {
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   stops.push(() => {
     server.closeAllConnections();
     return new Promise((resolve) => server.close(resolve));
