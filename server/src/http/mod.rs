@@ -138,16 +138,14 @@ impl Routes {
             return refuse(&self.doors, request.uri().path(), &fault).map(Either::Right);
         }
         match (request.method(), request.uri().path()) {
-            // In boxes: each connection has room for the largest of these, and thousands may wait at the relay.
-            (&Method::POST, "/v1/tokens") => {
-                Box::pin(v1::issue(&self.doors, peer, request)).await.map(Either::Left)
-            }
+            (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
             (&Method::POST, "/api/v1/tokens") => {
-                Box::pin(dashscope::issue(&self.doors, peer, request)).await.map(Either::Left)
+                dashscope::issue(&self.doors, peer, request).await.map(Either::Left)
             }
             (&Method::POST, "/oauth/token") => {
-                Box::pin(oauth::issue(&self.doors, peer, request)).await.map(Either::Left)
+                oauth::issue(&self.doors, peer, request).await.map(Either::Left)
             }
+            // In boxes: each connection has room for the largest of these. Those above are asked too often for one.
             (&Method::POST, "/oauth/revoke") => {
                 Box::pin(revoke::revoke(&self.doors, peer, request)).await.map(Either::Left)
             }
