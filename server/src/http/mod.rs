@@ -145,12 +145,11 @@ impl Routes {
             (&Method::POST, "/oauth/token") => {
                 oauth::issue(&self.doors, peer, request).await.map(Either::Left)
             }
-            // In boxes: each connection has room for the largest of these. Those above are asked too often for one.
             (&Method::POST, "/oauth/revoke") => {
-                Box::pin(revoke::revoke(&self.doors, peer, request)).await.map(Either::Left)
+                revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
             }
             (&Method::POST, playground::SIGN_IN) => {
-                Box::pin(playground::sign_in(&self.doors, peer, request)).await.map(Either::Left)
+                playground::sign_in(&self.doors, peer, request).await.map(Either::Left)
             }
             _ => {
                 request.extensions_mut().insert(peer);
