@@ -2,9 +2,11 @@
 //! registered, for the demo, the end-to-end tests and the benchmarks alike.
 
 pub mod expected;
+mod port;
 pub mod recordings;
 mod round_robin;
 mod stack;
 
+pub use self::port::free_port;
 pub use self::round_robin::RoundRobin;
 pub use self::stack::{APP, Clocks, Remains, Stack, StackError, StackSettings};

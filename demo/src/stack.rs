@@ -22,7 +22,7 @@ use valet_server::{
     secret::AppSecret,
 };
 
-use crate::RoundRobin;
+use crate::{RoundRobin, free_port};
 
 /// The id of the registered app.
 pub const APP: &str = "demo";
@@ -187,9 +187,11 @@ impl Stack {
         let relay = state.map(|state| format!("[relay]\nstate = {state:?}\nprivate_hosts = true\n"));
         // A relay token says where the relay is, so its address is chosen beforehand; one of several brokers is not
         // to take it.
-        let chosen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let front = chosen.local_addr()?;
-        let in_front = (!further.is_empty()).then_some(chosen);
+        let front = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let in_front = match further.as_slice() {
+            [] => None,
+            _ => Some(TcpListener::bind(front).await?),
+        };
         let (mut config, mut listen) = (config, "127.0.0.1:0".to_owned());
         if relay.is_some() && !config.contains("public_url") {
             config = format!("public_url = \"http://{front}\"\n{config}");

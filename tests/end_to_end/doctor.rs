@@ -17,7 +17,7 @@ use tokio::{
     sync::oneshot,
 };
 use valet_clock::ManualClock;
-use valet_demo::StackSettings;
+use valet_demo::{StackSettings, free_port};
 use valet_sandbox::{Fault, Operation, Sandbox, SandboxHandle, Settings};
 use valet_server::{
     config::{Config, Environment, Source},
@@ -314,7 +314,7 @@ async fn upstreams_that_are_not_reached_and_why() {
     // What the system's resolver says of it is its own affair.
     let mut said = format!("{known}cannot be resolved: […]\n{}", rest.split_once('\n').unwrap().1);
 
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("127.0.0.1:{}", free_port());
     let base_url = format!("http://{closed}/api/v1");
     said += &practice.examine("", &upstream("u", &base_url, &[ONE])).await.replace(&base_url, "[closed]");
 

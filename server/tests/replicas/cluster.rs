@@ -68,7 +68,10 @@ pub(crate) struct Redis {
 impl Redis {
     /// For so many replicas; on an island, each by its own wire.
     async fn start(replicas: usize, island: Option<&Island>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Below those that the system gives to connections that go out: it is not taken before it is bound, and bound again.
+        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let port =
+            (0..1000).map(|_| fastrand::u16(20_000..32_000)).find(free).expect("not every port is taken");
         let address = |replica| island.map_or(Ipv4Addr::LOCALHOST, |island| island.address(replica));
         let addresses: Vec<SocketAddr> =
             (0..replicas).map(|replica| (address(replica), port).into()).collect();

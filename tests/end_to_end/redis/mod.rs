@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io::Read,
-    net::TcpListener,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,6 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 use valet_clock::ManualClock;
+use valet_demo::free_port;
 
 /// A running server; dropped, it is killed.
 pub(crate) struct Redis {
@@ -35,7 +35,7 @@ impl Redis {
 
     /// The same, but the brokers speak TLS with it: it shows the certificate of these files, in PEM.
     pub(crate) fn start_tls(clock: &ManualClock, certificate: &Path, key: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let file = |path: &Path| path.to_str().unwrap().to_owned();
         let options = [
             ["--tls-port".into(), port.to_string()],
@@ -59,7 +59,7 @@ impl Redis {
         fs::write(files.path().join("key"), "a key for tests alone, of 32 characters").unwrap();
         // Another process may take the port that was free a moment ago.
         let started = (0..20).find_map(|_| {
-            let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+            let port = free_port();
             serve(files.path(), &time, port, &options).map(|process| (process, port))
         });
         let (process, port) = started.expect("redis-server serves");

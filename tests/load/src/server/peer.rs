@@ -1,6 +1,11 @@
 //! Other people's servers, each in a process of its own.
 
-use std::{fs, net::TcpListener, path::Path, process::Stdio};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Stdio,
+};
 
 use aws_lc_rs::digest;
 use data_encoding::BASE64;
@@ -11,6 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 use valet_clock::{ClockExt, SystemClock};
+use valet_demo::free_port;
 
 use super::{Endpoint, broker::PATIENCE};
 use crate::{Outcome, cores};
@@ -64,8 +70,7 @@ impl Peer {
         // On a disk, like the broker's audit trail.
         let files = TempDir::new_in(MODULES.trim_end_matches("tools/node"))?;
         let folder = files.path().to_str().ok_or("the folder has no name in UTF-8")?;
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let (address, backend) = (free()?, free()?);
+        let [address, backend] = [(); 2].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
         let hash =
             BASE64.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes()).as_ref());
         fs::write(files.path().join("users"), format!("{id}:{{SHA}}{hash}\n"))?;

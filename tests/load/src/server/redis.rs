@@ -1,6 +1,10 @@
 //! A redis-server for replicas to share their state on, and what it says of its use.
 
-use std::{net::TcpListener, process::Stdio, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,6 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 use valet_clock::{Clock, ClockExt, SystemClock};
+use valet_demo::free_port;
 
 use super::{Endpoint, broker::PATIENCE};
 use crate::{Outcome, cores};
@@ -35,7 +40,7 @@ pub(crate) struct Usage {
 impl Redis {
     /// Starts it on a core.
     pub(crate) async fn start(core: usize) -> Outcome<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--port"]).arg(address.port().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
