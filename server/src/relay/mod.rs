@@ -240,7 +240,7 @@ impl Relay {
         self.admitted(&self.issue.site.load_full(), shown, arrival, noted).map(drop)
     }
 
-    /// Who asks, held up if its address keeps proving nobody; noted, and taken from the app's rate if it `costs`.
+    /// Who asks, held up if its address keeps proving nobody; noted.
     fn admitted<'s>(
         &self,
         site: &'s Site,

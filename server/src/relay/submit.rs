@@ -11,7 +11,7 @@ use super::{
     claims::Claim,
     handle::TaskKey,
     submission::Submission,
-    submits::{Joined, Name, Outcome},
+    submits::{Joined, Name, Outcome, UnderWay},
     task::{Order, Task},
     upstream::Call,
 };
@@ -56,41 +56,71 @@ impl Relay {
         arrival: &Arrival,
         noted: &mut Noted,
     ) -> Result<Document, Refused> {
-        let site = self.issue.site.load_full();
-        let asker = self.admitted(&site, &ask.shown, arrival, noted)?;
-        let (submission, hosts) = Submission::read(&ask.body, site.has_private_hosts())?;
-        noted.urls = u32::try_from(hosts.len()).ok();
-        self.permitted(&asker, &submission, &hosts)?;
-        asker.entry.allowance(asker.owner.subject.as_ref(), &self.issue.subjects).admit(self.now()).await?;
-        let body = sha256(submission.body().to_string().as_bytes());
-        let joined = self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
-        let mut outcome = match joined {
-            Joined::Other(outcome) => outcome,
-            Joined::First(under_way) => {
-                let outcome = under_way.outcome();
-                let (relay, owner, origin) = (self.clone(), asker.owner.clone(), arrival.origin.clone());
-                let is_keyed = ask.key.is_some();
-                let named = Named { name: under_way.name(), body, nonce: under_way.nonce(), is_keyed };
-                self.submitting.spawn(async move {
-                    match relay.claim(&owner, named).await {
-                        Ok(Claim::Ours) => {
-                            let outcome =
-                                relay.judge_and_submit(&ask, &owner, origin.as_deref(), named).await;
-                            relay.unclaim(named, &outcome).await;
-                            under_way.end(outcome);
-                        }
-                        Ok(Claim::Theirs(outcome)) => under_way.end_elsewhere(outcome),
-                        Err(refused) => under_way.end_elsewhere(Err(refused)),
-                    }
-                });
-                outcome
+        let (ask, mut is_counted) = (Arc::new(ask), false);
+        loop {
+            let site = self.issue.site.load_full();
+            let asker = self.admitted(&site, &ask.shown, arrival, noted)?;
+            let (submission, hosts) = Submission::read(&ask.body, site.has_private_hosts())?;
+            noted.urls = u32::try_from(hosts.len()).ok();
+            self.permitted(&asker, &submission, &hosts)?;
+            if !is_counted {
+                asker
+                    .entry
+                    .allowance(asker.owner.subject.as_ref(), &self.issue.subjects)
+                    .admit(self.now())
+                    .await?;
+                is_counted = true;
             }
-        };
-        let ended = outcome.wait_for(Option::is_some).await;
-        let ended = ended.map_or(Some(Err(Refused::OutcomeUnknown)), |outcome| outcome.clone());
-        let (handle, id) = ended.unwrap_or(Err(Refused::OutcomeUnknown))?;
-        noted.task = Some(id);
-        Ok(Document(json!({ "output": { "task_status": "PENDING", "task_id": handle } })))
+            let body = sha256(submission.body().to_string().as_bytes());
+            let joined =
+                self.submits.join(&asker.owner, ask.key.as_deref(), body, self.issue.clock.unix())?;
+            let (mut outcome, is_first) = match joined {
+                Joined::Other(outcome) => (outcome, false),
+                Joined::First(under_way) => {
+                    let outcome = under_way.outcome();
+                    let origin = arrival.origin.clone();
+                    self.submit_detached(ask.clone(), asker.owner.clone(), origin, body, under_way);
+                    (outcome, true)
+                }
+            };
+            let ended = outcome.wait_for(Option::is_some).await;
+            let ended = ended.map_or(Some(Err(Refused::OutcomeUnknown)), |outcome| outcome.clone());
+            match ended.unwrap_or(Err(Refused::OutcomeUnknown)) {
+                Ok((handle, id)) => {
+                    noted.task = Some(id);
+                    return Ok(Document(
+                        json!({ "output": { "task_status": "PENDING", "task_id": handle } }),
+                    ));
+                }
+                // It was sent by nobody: whoever came first may do so no more, which says nothing of this one.
+                Err(refused) if !is_first && is_of_who_asks(&refused) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// Sends a submit, or learns what became of it elsewhere, whoever waits for that.
+    fn submit_detached(
+        self: &Arc<Self>,
+        ask: Arc<Ask>,
+        owner: Owner,
+        origin: Option<Box<str>>,
+        body: Name,
+        under_way: UnderWay,
+    ) {
+        let (relay, is_keyed) = (self.clone(), ask.key.is_some());
+        let named = Named { name: under_way.name(), body, nonce: under_way.nonce(), is_keyed };
+        self.submitting.spawn(async move {
+            match relay.claim(&owner, named).await {
+                Ok(Claim::Ours) => {
+                    let outcome = relay.judge_and_submit(&ask, &owner, origin.as_deref(), named).await;
+                    relay.unclaim(named, &outcome).await;
+                    under_way.end(outcome);
+                }
+                Ok(Claim::Theirs(outcome)) => under_way.end_elsewhere(outcome),
+                Err(refused) => under_way.end_elsewhere(Err(refused)),
+            }
+        });
     }
 
     /// Returns once no submit is under way. None may begin any more.
@@ -185,6 +215,11 @@ impl Relay {
         self.share(&task).await;
         Ok((handle, id))
     }
+}
+
+/// Whether a submit is refused for what its caller has shown, rather than for what it is.
+fn is_of_who_asks(refused: &Refused) -> bool {
+    matches!(refused, Refused::Here(Refusal::Unidentified(_) | Refusal::Denied(_)))
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> Name {

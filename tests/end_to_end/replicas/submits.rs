@@ -192,6 +192,31 @@ async fn who_waits_for_anothers_submit_is_judged_anew_before_its_own_is_sent() {
 }
 
 #[tokio::test]
+async fn who_joins_a_submit_is_judged_by_its_own_credential() {
+    let relayed = Relayed::of_replicas(2, "").await;
+    let bearer = relayed.token(None).await;
+    let refused = held_back(&relayed, &bearer, refusal().delay(SECOND * 5)).await;
+    // The same app, by another token and by its secret.
+    let (another, secret) = (relayed.token(None).await, relayed.stage.stack.secret.expose().to_owned());
+    let first = relayed.submitting_at(1, &bearer, Some("k"), "market.wav");
+    promptly(async { while relayed.stage.calls("claim_submit").await < 2 {} }).await;
+    let joined =
+        [&another, &secret, &bearer].map(|shown| relayed.submitting_at(1, shown, Some("k"), "market.wav"));
+    relayed.stage.settled().await;
+    assert_eq!(revoke(&relayed.stage, 1, &bearer).await, 200);
+    assert_eq!(ended(&relayed, refused).await.status, 400);
+    let late = ended(&relayed, first).await;
+    assert_eq!(late.status, 401, "{}", late.text);
+    let [another, by_secret, late] = joined;
+    let task = handle(&ended(&relayed, another).await);
+    assert_eq!(handle(&ended(&relayed, by_secret).await), task, "they join one another");
+    let late = ended(&relayed, late).await;
+    assert_eq!(late.status, 401, "its own token is over as well: {}", late.text);
+    assert_eq!(relayed.submits(), 2);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_claimed_while_a_replica_adds_what_was_lost() {
     let relayed = Relayed::of_replicas(2, "audio_seconds_per_day = 300\nseconds_per_file = 100").await;
     let bearer = relayed.stage.stack.secret.expose().to_owned();
