@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use valet_server::config::{Environment, Source};
+use valet_server::config::{App, Environment, Mode, Source, Upstream};
 
 use super::{Done, read_config};
 
@@ -23,18 +23,7 @@ impl Check {
             println!("  upstream {}: {}, keys: {}", upstream.name, upstream.base_url, upstream.keys.len());
         }
         for app in &config.apps {
-            let upstream = &config.upstreams[app.upstream];
-            let lifetimes: Vec<_> =
-                app.lifetimes.iter().map(|class| format!("{} s", class.seconds())).collect();
-            let state = if app.enabled { "" } else { ", disabled" };
-            println!(
-                "  app {}: direct tokens of {} for {}{state}",
-                app.id,
-                upstream.name,
-                lifetimes.join(", ")
-            );
-            println!("    such a token can do all that its key can: see, read and cancel every task of");
-            println!("    account {}, and it cannot be revoked before it expires", upstream.account);
+            print!("{}", said_of(app, &config.upstreams[app.upstream]));
         }
         if let Some(relay) = config.relay.as_ref().filter(|_| config.shared.is_some()) {
             let keys = relay.keys.as_ref().and_then(|keys| keys.generations().last());
@@ -53,5 +42,30 @@ impl Check {
             );
         }
         Ok(())
+    }
+}
+
+/// What an app gets, and what whoever has it can do.
+fn said_of(app: &App, upstream: &Upstream) -> String {
+    let lifetimes: Vec<_> = app.lifetimes.iter().map(|class| format!("{} s", class.seconds())).collect();
+    let (lifetimes, state) = (lifetimes.join(", "), if app.enabled { "" } else { ", disabled" });
+    let (id, name) = (&app.id, &upstream.name);
+    match app.mode {
+        Mode::Direct => format!(
+            "  app {id}: direct tokens of {name} for {lifetimes}{state}\n    \
+             such a token can do all that its key can: see, read and cancel every task of\n    \
+             account {}, and it cannot be revoked before it expires\n",
+            upstream.account
+        ),
+        Mode::Relay => {
+            let hosts = app.scope.file_hosts.as_ref().map(|hosts| hosts.join(", "));
+            format!(
+                "  app {id}: relay tokens for {lifetimes}, whose tasks are of {name}{state}\n    \
+                 such a token opens the tasks of its own app and end user alone\n    \
+                 models: {}\n    hosts of recordings: {}\n",
+                app.scope.models.join(", "),
+                hosts.as_deref().unwrap_or("any")
+            )
+        }
     }
 }
