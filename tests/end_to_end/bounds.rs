@@ -148,16 +148,31 @@ async fn a_peer_that_asks_and_never_reads_holds_its_connection_no_longer_than_an
 }
 
 #[tokio::test]
-async fn a_request_that_names_no_host_is_refused() {
+async fn a_request_that_names_no_host_or_two_is_refused() {
     let stage = Stage::new().await;
     for (request, expected) in [
         ("POST /v1/tokens HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "400"),
         ("GET /healthz HTTP/1.1\r\n\r\n", "400"),
         ("GET /healthz HTTP/1.0\r\n\r\n", "200"),
+        ("GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", "400"),
+        ("GET /healthz HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", "400"),
     ] {
         let mut wire = Wire::to(stage.stack.broker_addr).await;
         wire.send(request).await;
         assert_eq!(status(&wire.answer().await), expected, "{request}");
+    }
+    is_well(stage).await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_like_any_other() {
+    let stage = Stage::new().await;
+    for path in ["/api/v1/tasks/%ff", "/api/v1/tasks/%ff/cancel", "/api/v1/results/%c3%28", "/%ff"] {
+        let mut wire = Wire::to(stage.stack.broker_addr).await;
+        wire.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        let answer = wire.answer().await;
+        assert_eq!(status(&answer), "404", "{path}: {answer}");
+        assert!(answer.contains("x-request-id: ") && answer.contains("\"request_id\":"), "{answer}");
     }
     is_well(stage).await;
 }

@@ -91,6 +91,11 @@ async fn what_is_documented_is_served_and_nothing_else_is() {
             let is_documented = operations.get(method.as_str().to_lowercase()).is_some();
             let is_read = *method == Method::HEAD && operations.get("get").is_some();
             assert_eq!(answer.status != 405, is_documented || is_read, "{method} {path}");
+            if answer.status == 405 {
+                let allowed = answer.header("allow").unwrap_or_default().split(", ").map(str::to_lowercase);
+                let allowed: BTreeSet<_> = allowed.filter(|method| method != "head").collect();
+                assert_eq!(allowed, operations.as_object().unwrap().keys().cloned().collect(), "{path}");
+            }
             // Of what is named in a path there may be none.
             assert!(answer.status != 404 || path.contains('{'), "{method} {path}");
         }

@@ -37,6 +37,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use tower::ServiceExt;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -132,7 +133,9 @@ impl Routes {
         peer: Peer,
         mut request: http::Request<Incoming>,
     ) -> Response<Either<Full<Bytes>, Body>> {
-        if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let (named, again) = (hosts.next().is_some(), hosts.next().is_some());
+        if again || (!named && request.version() == Version::HTTP_11) {
             // RFC 9112 §3.2.
             let fault = Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one");
             return refuse(&self.doors, request.uri().path(), &fault).map(Either::Right);
@@ -150,6 +153,10 @@ impl Routes {
             }
             (&Method::POST, playground::SIGN_IN) => {
                 playground::sign_in(&self.doors, peer, request).await.map(Either::Left)
+            }
+            // Nothing is called so: no name in a path is anything but text.
+            (_, path) if percent_decode_str(path).decode_utf8().is_err() => {
+                refuse(&self.doors, path, &nothing_here()).map(Either::Right)
             }
             _ => {
                 request.extensions_mut().insert(peer);
@@ -233,8 +240,11 @@ fn response(
 const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
 async fn not_found(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
-    let fault = Fault::of(&errors::NOT_FOUND, &"there is nothing at this path");
-    refuse(&doors, request.uri().path(), &fault)
+    refuse(&doors, request.uri().path(), &nothing_here())
+}
+
+fn nothing_here() -> Fault {
+    Fault::of(&errors::NOT_FOUND, &"there is nothing at this path")
 }
 
 async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
@@ -244,7 +254,8 @@ async fn only_post(State(doors): State<Arc<Doors>>, request: Request) -> impl In
 
 async fn only_get(State(doors): State<Arc<Doors>>, request: Request) -> impl IntoResponse {
     let path = request.uri().path();
-    let (said, allowed) = match path.ends_with("transcription") || path.ends_with("cancel") {
+    let is_asked_for = ["transcription", "cancel", "tasks/wait"].iter().any(|end| path.ends_with(end));
+    let (said, allowed) = match is_asked_for {
         true => ("this is asked for by POST", "POST"),
         false => ("this page is read by GET", "GET, HEAD"),
     };
