@@ -28,6 +28,8 @@ use crate::{durable, exit::Failure};
 /// No journal grows beyond this; it would be of several hundred thousand recordings.
 const MAX_SIZE: u64 = 64 << 20;
 
+/// How every line begins.
+const BEGINNING: &[u8] = br#"{"at":""#;
 /// The code of the failure that another run has the journal open.
 pub(crate) const LOCKED: &str = "Locked";
 
@@ -170,18 +172,29 @@ fn read(path: &Path, file: &mut File) -> Result<Vec<u8>, Failure> {
 }
 
 /// What the lines say, and how many bytes of them are whole. Only the last one may be torn: all before it
-/// were written before anything else was done.
+/// were written before anything else was done. A first one that is not ours is none of a journal: what is
+/// there is somebody's, and stays.
 fn folded(path: &Path, text: &[u8]) -> Result<(State, usize), Failure> {
     let (mut state, mut whole) = (State::default(), 0);
     for (number, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
         match serde_json::from_slice::<Line>(line) {
             Ok(line) => state.take(line).map_err(|problem| damaged(path, number, &problem))?,
+            Err(_) if number == 0 && !is_begun(line) => {
+                return Err(failed(path, "it is no journal; name another file with --journal FILE"));
+            }
             Err(_) if whole + line.len() == text.len() => break,
             Err(error) => return Err(damaged(path, number, &error.to_string())),
         }
         whole += line.len();
     }
     Ok((state, whole))
+}
+
+/// Whether a first line that cannot be read may be one of ours that was cut off: as far as it goes it begins
+/// like one, or it was never filled in.
+fn is_begun(line: &[u8]) -> bool {
+    let alike = line.iter().zip(BEGINNING).all(|(is, should)| is == should);
+    !line.ends_with(b"\n") && (alike || line.iter().all(|&byte| byte == 0))
 }
 
 fn damaged(path: &Path, number: usize, problem: &str) -> Failure {

@@ -241,3 +241,25 @@ proptest! {
         prop_assert_eq!(standing(opened(&path).state(), "https://z"), Standing::Open(7));
     }
 }
+
+#[test]
+fn a_file_that_is_no_journal_is_left_as_it_is() {
+    let (_folder, path) = place();
+    drop(opened(&path));
+    let header = fs::read_to_string(&path).unwrap();
+    let other = "https://example.com/talk.mp3";
+    for text in [other, &format!("{other}\n"), "{\"at\":1}\n", "{\"entry\":\"journal\",\"version\":9}", "RIFF\0\0"] {
+        fs::write(&path, text).unwrap();
+        let failure = Journal::open(&path, &subject("fun-asr"), &clock()).err().expect(text);
+        assert!(failure.to_string().contains("is no journal"), "{failure}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // One that was begun, and cut off, is begun again.
+    for whole in 0..header.len() {
+        fs::write(&path, &header[..whole]).unwrap();
+        drop(opened(&path));
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1, "{whole}");
+    }
+    fs::write(&path, [0; 100]).unwrap();
+    drop(opened(&path));
+}
