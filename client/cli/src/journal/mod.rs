@@ -108,7 +108,12 @@ impl Journal {
         }
         let written = self.file.write_all(text.as_bytes());
         let written = written.and_then(|()| if hangs { self.file.sync_data() } else { Ok(()) });
-        written.map_err(|error| self.failed(&error.to_string()))?;
+        if let Err(error) = written {
+            // Half a line may be there, and the next one is not to be written behind it.
+            let size = self.size;
+            let _ = self.file.set_len(size).and_then(|()| self.file.seek(SeekFrom::Start(size)));
+            return Err(self.failed(&error.to_string()));
+        }
         self.size += text.len() as u64;
         self.state.take(line).map_err(|problem| self.failed(&problem))
     }

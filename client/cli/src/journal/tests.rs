@@ -248,7 +248,9 @@ fn a_file_that_is_no_journal_is_left_as_it_is() {
     drop(opened(&path));
     let header = fs::read_to_string(&path).unwrap();
     let other = "https://example.com/talk.mp3";
-    for text in [other, &format!("{other}\n"), "{\"at\":1}\n", "{\"entry\":\"journal\",\"version\":9}", "RIFF\0\0"] {
+    for text in
+        [other, &format!("{other}\n"), "{\"at\":1}\n", "{\"entry\":\"journal\",\"version\":9}", "RIFF\0\0"]
+    {
         fs::write(&path, text).unwrap();
         let failure = Journal::open(&path, &subject("fun-asr"), &clock()).err().expect(text);
         assert!(failure.to_string().contains("is no journal"), "{failure}");

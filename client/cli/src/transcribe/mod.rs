@@ -11,6 +11,7 @@ pub(crate) mod tally;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashSet,
     path::PathBuf,
     time::Duration,
 };
@@ -29,6 +30,10 @@ use crate::{
     progress::Progress,
     source::Source,
 };
+
+/// What to do about recordings that are done.
+const DONE_ANEW: &str = "another --out has their transcripts written there for nothing, while the service has \
+                         them (24 hours); --again has them done anew, and paid for anew";
 
 /// What the commands that transcribe work with.
 pub(crate) struct Context<'c> {
@@ -49,8 +54,11 @@ pub(crate) async fn transcribe(
     let layout = layout(&arguments.output)?;
     let path = journal_path(&arguments.journal, &subject)?;
     let mut journal = Journal::open(&path, &subject, context.clock)?;
-    // One that was interrupted before it had done all of them again.
-    let goes_on = journal.state().unfinished().any(|run| run.again != Again::No);
+    // One that was interrupted before it had done all of them again; that of other sources is no matter of ours.
+    let named: HashSet<&str> = sources.iter().map(Source::key).collect();
+    let is_of_these = |planned: &Planned| named.contains(planned.source.as_str());
+    let goes_on =
+        journal.state().unfinished().any(|run| run.again != Again::No && run.sources.iter().any(is_of_these));
     let again = match (goes_on, arguments.again) {
         (true, _) => Again::GoesOn,
         (false, true) => Again::Begins,
@@ -61,11 +69,12 @@ pub(crate) async fn transcribe(
     planned.retain(|planned| again == Again::Begins || !files::are_done(journal.state(), planned, &layout));
     if planned.len() < all {
         let done = all - planned.len();
-        context.progress.note(&match all {
-            1 => "the recording is done already (--again does it again)".to_owned(),
-            _ if done == 1 => format!("1 of {all} recordings is done already (--again does it again)"),
-            _ => format!("{done} of {all} recordings are done already (--again does them again)"),
-        });
+        let done = match all {
+            1 => "the recording is done already".to_owned(),
+            _ if done == 1 => format!("1 of {all} recordings is done already"),
+            _ => format!("{done} of {all} recordings are done already"),
+        };
+        context.progress.note(&format!("{done}; {DONE_ANEW}"));
     }
     if planned.is_empty() {
         return Ok(Exit::Done);

@@ -274,3 +274,34 @@ fn a_folder_that_cannot_be_written_is_found_out_before_anything_is_paid_for() {
     let resumed = stage.run(&["resume"]);
     assert!(resumed.code == 0 && resumed.err.contains("nothing to take up"), "{resumed:?}");
 }
+
+#[test]
+fn to_do_a_recording_again_has_nothing_to_do_with_another_that_was_interrupted() {
+    let stage = Stage::new();
+    let line = |name| ["transcribe".to_owned(), "--out".into(), "out".into(), "--again".into(), url(name)];
+    let run = |name, flags: &[&str]| {
+        let line = line(name);
+        stage.run(&line.iter().map(String::as_str).chain(flags.iter().copied()).collect::<Vec<_>>())
+    };
+    assert_eq!((run("one", &[]).code, run("two", &[]).code), (0, 0));
+    stage.sandbox.script(Fault::on(Operation::Query).hang().always());
+    assert_eq!(run("one", &["--deadline", "1"]).code, 7);
+    stage.sandbox.clear_faults();
+    assert_eq!(run("two", &[]).code, 0);
+    assert_eq!(run("one", &[]).code, 0, "this one goes on");
+    assert_eq!(stage.submitted(), [url("one"), url("one"), url("two"), url("two")]);
+}
+
+#[test]
+fn a_line_of_the_journal_that_cannot_be_written_whole_is_taken_back() {
+    let stage = Stage::new();
+    let line = ["transcribe", "-q", "--journal", "journal", &url("one"), &url("two")];
+    // No file may be larger than 512 bytes, and whoever tries is told so and not killed.
+    let full = r#"trap "" XFSZ; ulimit -f 1; exec "$@""#;
+    let run = ended(stage.valet_by(&["sh", "-c", full, "sh"], &line));
+    assert_eq!(run.code, 1, "{}", run.err);
+    let journal = fs::read_to_string(stage.path("journal")).unwrap();
+    assert!(journal.ends_with("}\n"), "{journal}");
+    assert_eq!(stage.run(&line).code, 0);
+    assert_eq!(stage.submitted(), [url("one"), url("two")]);
+}
