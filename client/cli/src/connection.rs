@@ -72,7 +72,9 @@ fn broker(
     let (mut url, mut app) = (present(arguments.url.clone()), present(arguments.app.clone()));
     // A stored secret is shown to nobody but the broker that it was stored for.
     let fits = |stored: &Stored| {
-        url.as_ref().is_none_or(|url| *url == stored.url) && app.as_ref().is_none_or(|app| *app == stored.app)
+        let plain = |url: &str| url.trim_end_matches('/').to_owned();
+        url.as_ref().is_none_or(|url| plain(url) == plain(&stored.url))
+            && app.as_ref().is_none_or(|app| *app == stored.app)
     };
     let secret = match (secret, stored.filter(fits)) {
         (None, Some(stored)) => {
@@ -100,7 +102,8 @@ fn broker(
     }
 }
 
-fn secret_in(path: &Path) -> Result<String, Failure> {
+/// The secret that a file holds.
+pub(crate) fn secret_in(path: &Path) -> Result<String, Failure> {
     let refused = |problem: &str| Failure::usage(format!("--secret-file {}: {problem}", path.display()));
     let mut text = String::new();
     let file = File::open(path).map_err(|error| refused(&error.to_string()))?;
@@ -153,6 +156,9 @@ mod tests {
         let service = "https://valet.example.com as acme";
         assert_eq!(resolved(&ConnectionArguments::default()).ok().unwrap().service(), service);
         assert_eq!(resolved(&at_a_broker()).ok().unwrap().service(), service);
+        let with_a_slash =
+            ConnectionArguments { url: Some("https://valet.example.com/".into()), ..at_a_broker() };
+        assert_eq!(resolved(&with_a_slash).ok().unwrap().service(), service);
         for other in [
             ConnectionArguments { url: Some("https://other.example.com".into()), ..at_a_broker() },
             ConnectionArguments { app: Some("other".into()), ..at_a_broker() },

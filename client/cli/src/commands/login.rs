@@ -6,7 +6,7 @@ use valet_client::{AppCredential, Client};
 
 use crate::{
     arguments::{ConnectionArguments, LoginArguments},
-    connection::present,
+    connection::{present, secret_in},
     credential::{MAX_SECRET, Stored},
     exit::{Exit, Failure},
     progress::Progress,
@@ -25,7 +25,10 @@ pub(crate) async fn run(
     }
     let url = needed(&connection.url, "the broker's URL with --url or VALET_URL")?;
     let app = needed(&connection.app, "the app's id with --app or VALET_APP")?;
-    let secret = secret(&app)?;
+    let secret = match &connection.secret_file {
+        Some(path) => secret_in(path)?,
+        None => secret(&app)?,
+    };
     let client =
         Client::builder().broker(&url, AppCredential::new(app.as_str(), secret.as_str()))?.build()?;
     if !arguments.untried {

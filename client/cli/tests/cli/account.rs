@@ -71,6 +71,12 @@ fn a_credential_is_tried_and_stored_for_its_owner_alone() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(ended(stage.bare(&["token"])).out.starts_with("st-"));
 
+    fs::remove_file(&path).unwrap();
+    fs::write(stage.path("secret"), format!("{}\n", stack.secret.expose())).unwrap();
+    let line = ["login", "--url", &stack.broker_url, "--app", APP, "--secret-file", "secret"];
+    assert_eq!(ended(stage.bare(&line)).code, 0);
+    assert!(ended(stage.bare(&["token"])).out.starts_with("st-"));
+
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = ended(stage.bare(&["token"]));
     assert_eq!(refused.code, 2);
