@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt;
-use valet_client::{Client, Status, Task, TaskId, task::Subtask};
+use jiff::Timestamp;
+use valet_client::{
+    Client, Status, Task, TaskId,
+    task::{Subtask, TimeStamp},
+};
 
 use crate::{
     arguments::TaskArguments,
@@ -43,6 +47,11 @@ pub(crate) async fn run(
             writeln!(to)
         })
     })?;
+    if *task.status() == Status::Unknown {
+        let advice =
+            "check the id and the account; a task is known for 24 hours, and at a relay to its own app alone";
+        progress.error(&format!("task {id} is not known: {advice}"));
+    }
     Ok(exit(&task))
 }
 
@@ -88,7 +97,7 @@ fn told(task: &Task) -> String {
     let mut lines = vec![format!("task      {id}"), format!("status    {}", task.status())];
     let times =
         [("submitted", &output.submit_time), ("begun", &output.scheduled_time), ("ended", &output.end_time)];
-    lines.extend(times.iter().filter_map(|(what, time)| Some(format!("{what:<9} {}", time.as_ref()?))));
+    lines.extend(times.iter().filter_map(|(what, time)| Some(format!("{what:<9} {}", when(time.as_ref()?)))));
     lines.extend(task.usage.iter().map(|usage| format!("billed    {} s", usage.duration)));
     lines.extend(reason(output.code.as_ref(), output.message.as_ref()).map(|why| format!("reason    {why}")));
     lines.extend(task.results().iter().map(|subtask| {
@@ -97,6 +106,13 @@ fn told(task: &Task) -> String {
         why.map_or(line.clone(), |why| format!("{line}: {why}"))
     }));
     lines.iter().map(|line| format!("{}\n", legible(line))).collect()
+}
+
+/// As `valet list` has it, and in the service's own words, which name no zone.
+fn when(stamp: &TimeStamp) -> String {
+    let at = stamp.time().and_then(|at| Timestamp::try_from(at).ok());
+    let at = at.and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    at.map_or_else(|| stamp.to_string(), |at| format!("{at} (the service says {stamp}, without a zone)"))
 }
 
 fn reason(code: Option<&String>, message: Option<&String>) -> Option<String> {
@@ -138,7 +154,8 @@ mod tests {
                 { "file_url": "https://b", "code": "DECODE_ERROR", "message": "no audio", "subtask_status": "FAILED" },
             ],
         }));
-        let lines = "task      t-1\nstatus    SUCCEEDED\nended     2024-09-12 15:11:40.903\nbilled    9 s\n\
+        let lines = "task      t-1\nstatus    SUCCEEDED\nended     2024-09-12T07:11:40Z (the service \
+                     says 2024-09-12 15:11:40.903, without a zone)\nbilled    9 s\n\
                      SUCCEEDED https://a\nFAILED    https://b: no audio (DECODE_ERROR)\n";
         assert_eq!(told(&task), lines);
         assert_eq!(exit(&task), Exit::Partial);

@@ -51,12 +51,13 @@ impl Stdout {
         let end: &[u8] = match (self.is_array(), self.parts) {
             (false, _) => b"",
             (true, 0) => b"[]\n",
-            (true, _) => b"\n]\n",
+            (true, _) => b"]\n",
         };
         self.to.write_all(end).and_then(|()| self.to.flush()).map_err(|error| Failure::stdout(&error))
     }
 
-    /// JSON alone is one array with an entry a line.
+    /// JSON alone is one array. Each entry is a line that ends when it is written: on a terminal, and in a pipe
+    /// that is read by lines, nothing waits for the next one.
     fn is_array(&self) -> bool {
         self.layout.formats == [Format::Json]
     }
@@ -66,8 +67,8 @@ impl Stdout {
             return Ok(());
         }
         let before: &[u8] = match (self.is_array(), self.parts) {
-            (true, 0) => b"[\n",
-            (true, _) => b",\n",
+            (true, 0) => b"[",
+            (true, _) => b",",
             (false, 0) => b"",
             (false, _) => b"\n",
         };
@@ -91,7 +92,9 @@ impl Stdout {
 }
 
 fn json(entry: &Entry<'_>) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(entry).map_err(io::Error::from)
+    let mut line = serde_json::to_vec(entry).map_err(io::Error::from)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -173,7 +176,9 @@ mod tests {
             (1, failed_entry("https://b")),
             (0, Entry { task_id: Some(&task), ..said("https://a", &hello) }),
         ];
-        let array: Value = serde_json::from_str(&written(&[Format::Json], 2, &entries)).unwrap();
+        let text = written(&[Format::Json], 2, &entries);
+        assert!(text.lines().count() == 3 && text.contains("}\n,{") && text.ends_with("}\n]\n"), "{text}");
+        let array: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&array[0]["url"], &array[0]["task_id"]), (&json!("https://a"), &json!("t-1")));
         assert_eq!(array[0]["transcript"]["transcripts"][0]["text"], "Hello.");
         assert_eq!(array[0]["transcript"]["newer"], 1, "what is unknown is kept");

@@ -13,7 +13,9 @@ pub(super) struct Board {
 
 struct Row {
     id: TaskId,
-    status: Status,
+    /// What the last look told, if there was one.
+    status: Option<Status>,
+    /// Those of this run. Its task may have more.
     recordings: usize,
     done: usize,
     settled: bool,
@@ -26,19 +28,21 @@ impl Board {
     }
 
     pub(super) fn begun(&mut self, id: &TaskId, recordings: usize) {
-        self.tasks.push(Row { id: id.clone(), status: Status::Pending, recordings, done: 0, settled: false });
+        self.tasks.push(Row { id: id.clone(), status: None, recordings, done: 0, settled: false });
     }
 
     /// Takes a look at a task in: how many of its recordings are done, of how many.
     pub(super) fn note(&mut self, task: &Task) -> (usize, usize) {
         let Some(row) = self.tasks.iter_mut().find(|row| row.id == *task.id()) else { return (0, 0) };
-        row.status = task.status().clone();
+        row.status = Some(task.status().clone());
         if let Some(metrics) = &task.output.task_metrics {
             let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
-            row.recordings = row.recordings.max(count(metrics.total));
+            if row.recordings == 0 {
+                row.recordings = count(metrics.total);
+            }
             row.done = count(metrics.succeeded.saturating_add(metrics.failed)).min(row.recordings);
         }
-        if row.status.is_final() {
+        if task.status().is_final() {
             row.done = row.recordings;
         }
         (row.done, row.recordings)
@@ -61,16 +65,21 @@ impl Board {
     pub(super) fn summary(&self) -> String {
         let mut summary = match self.tasks.as_slice() {
             [] => return String::new(),
-            [row] => format!("task {}: {}", row.id, row.status.as_str().to_lowercase()),
+            [row] => row.status.as_ref().map_or("waiting".into(), |status| status.as_str().to_lowercase()),
             rows => {
-                let ended = rows.iter().filter(|row| row.status.is_final()).count();
-                let running = rows.iter().filter(|row| row.status == Status::Running).count();
+                let ended =
+                    rows.iter().filter(|row| row.status.as_ref().is_some_and(Status::is_final)).count();
+                let running = rows.iter().filter(|row| row.status == Some(Status::Running)).count();
                 format!("{} tasks: {ended} ended, {running} running", rows.len())
             }
         };
         let (done, recordings) = self.counts();
         if recordings > 1 {
             write!(summary, ", {done} of {recordings} recordings done").expect("a string takes all");
+        }
+        if let [row] = self.tasks.as_slice() {
+            // Last: a narrow terminal cuts the line off.
+            write!(summary, " (task {})", row.id).expect("a string takes all");
         }
         summary
     }
@@ -94,7 +103,9 @@ mod tests {
     fn one_task_is_named_and_several_are_counted() {
         let mut board = Board::default();
         board.begun(&"t-1".into(), 1);
-        assert_eq!(board.summary(), "task t-1: pending");
+        assert_eq!(board.summary(), "waiting (task t-1)");
+        board.note(&task("t-1", "PENDING", None));
+        assert_eq!(board.summary(), "pending (task t-1)");
         board.begun(&"t-2".into(), 3);
         board.note(&task("t-1", "SUCCEEDED", None));
         let metrics = json!({ "TOTAL": 3, "SUCCEEDED": 1, "FAILED": 1 });
@@ -109,7 +120,18 @@ mod tests {
         let mut board = Board::default();
         board.planned(250);
         board.begun(&"t-1".into(), 100);
-        assert_eq!(board.summary(), "task t-1: pending, 0 of 250 recordings done");
+        assert_eq!(board.summary(), "waiting, 0 of 250 recordings done (task t-1)");
+    }
+
+    #[test]
+    fn recordings_of_a_task_that_this_run_does_not_want_do_not_count() {
+        let mut board = Board::default();
+        board.begun(&"t-1".into(), 2);
+        let metrics = json!({ "TOTAL": 6, "SUCCEEDED": 6, "FAILED": 0 });
+        assert_eq!(board.note(&task("t-1", "SUCCEEDED", Some(metrics.clone()))), (2, 2));
+        // Of a task alone all are wanted.
+        board.begun(&"t-2".into(), 0);
+        assert_eq!(board.note(&task("t-2", "SUCCEEDED", Some(metrics))), (6, 6));
     }
 
     #[test]
@@ -118,7 +140,7 @@ mod tests {
         board.begun(&"t-1".into(), 2);
         let metrics = json!({ "TOTAL": 1, "SUCCEEDED": u32::MAX, "FAILED": u32::MAX });
         board.note(&task("t-1", "RUNNING", Some(metrics)));
-        assert_eq!(board.summary(), "task t-1: running, 2 of 2 recordings done");
+        assert_eq!(board.summary(), "running, 2 of 2 recordings done (task t-1)");
         board.note(&task("another", "RUNNING", None));
         assert_eq!(board.unsettled().len(), 1);
     }

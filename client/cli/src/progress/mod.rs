@@ -43,11 +43,13 @@ enum Shown {
 
 impl Progress {
     pub(crate) fn new(quiet: bool, json: bool) -> Self {
-        let shown = match () {
-            () if quiet => Shown::Nothing,
-            () if json => Shown::Events,
-            () if io::stderr().is_terminal() => Shown::Bar(bar()),
-            () => Shown::Lines(Mutex::default()),
+        // A terminal that cannot go back on what it shows, as with TERM=dumb, has no place for a bar.
+        let bar = io::stderr().is_terminal().then(bar).filter(|bar| !bar.is_hidden());
+        let shown = match bar {
+            _ if quiet => Shown::Nothing,
+            _ if json => Shown::Events,
+            Some(bar) => Shown::Bar(bar),
+            None => Shown::Lines(Mutex::default()),
         };
         Self(Arc::new(Inner { shown, board: Mutex::default() }))
     }
