@@ -56,6 +56,14 @@ fn keys(fields: &Fields<'_>, folder: &Path) -> Option<Arc<Keyring>> {
             Some(Arc::new(keys))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => None,
+        Err(_) if !folder.is_dir() => {
+            let message = format!(
+                "{} is no folder: make it, for the broker's user alone (mode 700), or restore it from its backup",
+                folder.display()
+            );
+            fields.mistake("state", message);
+            None
+        }
         Err(error) => {
             let file = folder.join(keyring::FILE);
             fields.mistake("state", format!("{} cannot be read: {error}", file.display()));

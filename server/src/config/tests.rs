@@ -77,6 +77,25 @@ fn every_mistake_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn the_relays_folder_must_be_there() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let with = |state: &std::path::Path| minimal(&format!("[relay]\nstate = {state:?}"));
+    assert!(read(&with(folder.path())).is_ok(), "its keys are made at the first start");
+    let missing = folder.path().join("missing");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for state in [missing, file] {
+        let found = mistakes(&with(&state));
+        assert!(
+            found[0].starts_with("relay.state: ") && found[0].contains("is no folder: make it"),
+            "{found:?}"
+        );
+    }
+    std::fs::write(folder.path().join("keys.json"), "{").unwrap();
+    assert!(mistakes(&with(folder.path()))[0].contains("keys.json cannot be read"));
+}
+
+#[test]
 fn an_empty_configuration_says_what_it_needs() {
     let found = mistakes("");
     assert!(found.iter().any(|mistake| mistake.starts_with("upstreams: is missing")), "{found:?}");

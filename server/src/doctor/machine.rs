@@ -1,6 +1,6 @@
 //! The machine: files of secrets, the limit of open files, the addresses to listen on.
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt};
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpListener;
@@ -14,6 +14,9 @@ const BESIDES: u64 = 64;
 pub(super) async fn examine(config: &Config, findings: &mut Findings<'_>) {
     for file in &config.secret_files {
         findings.add(secret_file(file));
+    }
+    if let Some(relay) = &config.relay {
+        findings.add(state(&relay.state));
     }
     findings.add(open_files(getrlimit(Resource::Nofile).current, config));
     for (setting, address) in [("listen", Some(config.listen)), ("metrics_listen", config.metrics_listen)] {
@@ -38,6 +41,24 @@ fn secret_file(file: &SecretFile) -> Finding {
             warning(setting, &what, &format!("chmod 600 {path}"))
         }
         Ok(_) => ok(setting, &format!("only its owner can read {path}")),
+    }
+}
+
+/// Whoever can write into the folder can put other keys in the place of the broker's.
+fn state(folder: &Path) -> Finding {
+    let (setting, shown) = ("relay.state", folder.display());
+    match fs::metadata(folder) {
+        Err(error) => problem(
+            setting,
+            &format!("{shown} cannot be looked at: {error}"),
+            "name a folder of the broker's own",
+        ),
+        Ok(metadata) if metadata.permissions().mode() & 0o022 != 0 => {
+            let mode = metadata.permissions().mode() & 0o777;
+            let what = format!("others than its owner can write into {shown} (mode {mode:o})");
+            warning(setting, &what, &format!("chmod 700 {shown}"))
+        }
+        Ok(_) => ok(setting, &format!("only its owner can write into {shown}")),
     }
 }
 
@@ -84,6 +105,21 @@ mod tests {
             "0".repeat(64)
         );
         Config::read(&text, &environment).unwrap()
+    }
+
+    #[test]
+    fn the_relays_folder_is_for_its_owner_to_write_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let with_mode = |mode| {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            state(folder.path())
+        };
+        assert_eq!([with_mode(0o700), with_mode(0o755)].map(|finding| finding.advice), [None, None]);
+        let shown = folder.path().display();
+        for mode in [0o777, 0o770] {
+            assert_eq!(with_mode(mode).advice, Some(format!("chmod 700 {shown}")), "{mode:o}");
+        }
+        assert!(state(&folder.path().join("missing")).advice.is_some());
     }
 
     #[test]
