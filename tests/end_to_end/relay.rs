@@ -158,6 +158,62 @@ async fn what_was_cancelled_is_never_found_pending() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_nobody_could_be_asked_for_is_good_a_moment_later() {
+    let relayed = Relayed::new().await;
+    let sandbox = &relayed.stage.stack.sandbox;
+    sandbox.set_task_time(SECOND * 100, SECOND);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    for operation in [Operation::Query, Operation::Cancel] {
+        let handle = relayed.submitted(&secret).await;
+        sandbox.script(Fault::on(operation).refuse(429, "Throttling.RateQuota", "too many"));
+        if operation == Operation::Query {
+            // Whoever looks is refused, and nobody may ask for a moment.
+            assert_eq!(status(&relayed.get(&format!("/tasks/{handle}"), &secret).await), "PENDING");
+            promptly(sandbox.wait_for(Operation::Query, 1)).await;
+            relayed.stage.settled().await;
+        }
+        let path = format!("/tasks/{handle}/cancel");
+        let cancel = async || {
+            let request = relayed.request(Method::POST, &path, &secret);
+            relayed.turned(tokio::spawn(answered(request)), SECOND / 20).await
+        };
+        let refused = cancel().await;
+        assert_eq!(refused.status, 429, "{operation:?}: {}", refused.text);
+        relayed.stage.turn(SECOND * 4).await;
+        let cancelled = cancel().await;
+        assert_eq!(cancelled.status, 200, "{operation:?}: {}", cancelled.text);
+        relayed.stage.turn(SECOND * 10).await;
+    }
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_of_yesterday_is_not_unknown_because_a_look_failed() {
+    let relayed = Relayed::of_one("").await;
+    let (sandbox, hour) = (&relayed.stage.stack.sandbox, SECOND * 3600);
+    sandbox.set_task_time(hour, hour * 25);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    let handle = relayed.submitted(&secret).await;
+    relayed.stage.clock.advance(hour * 27);
+    let path = format!("/tasks/{handle}");
+    let get = async || {
+        let request = relayed.request(Method::GET, &path, &secret);
+        relayed.turned(tokio::spawn(answered(request)), SECOND / 20).await
+    };
+    sandbox.script(Fault::on(Operation::Query).refuse(503, "ServiceUnavailable", "later").times(3));
+    let mut answer = get().await;
+    for _ in 0..20 {
+        if !["PENDING", "RUNNING", ""].contains(&&*status(&answer)) {
+            break;
+        }
+        relayed.stage.turn(SECOND * 5).await;
+        answer = get().await;
+    }
+    assert_eq!(status(&answer), "SUCCEEDED", "{}", answer.text);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_allowed_never_reaches_the_upstream() {
     let more =
         "models = [\"fun-asr\"]\nurls_per_task = 2\nfile_hosts = [\"127.0.0.1\", \"files.example.com\"]";

@@ -16,7 +16,7 @@ const VERSION: u8 = 1;
 /// The version, and the first bytes of the key's name.
 const HEAD: usize = 5;
 /// How long a task's handle is good; the upstream forgets tasks after a day.
-const TASK_LIFE: Duration = Duration::from_secs(72 * 3600);
+pub(super) const TASK_LIFE: Duration = Duration::from_secs(72 * 3600);
 /// How long a result's is.
 const RESULT_LIFE: Duration = Duration::from_secs(600);
 /// A handle is no longer than this; a result's holds a signed URL.

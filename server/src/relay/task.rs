@@ -261,12 +261,18 @@ impl Task {
         self.lock().asked = Some(now);
     }
 
-    /// Whether it may be asked to be cancelled; then it may not for a while.
+    /// Whether it may be asked to be cancelled; then it may not for a while, unless [nobody was
+    /// asked](Self::was_not_cancelled).
     pub(super) fn may_cancel(&self, now: Instant) -> bool {
         let mut known = self.lock();
         let is_soon = known.cancelled.is_some_and(|at| now.saturating_duration_since(at) < CANCELLED);
         known.cancelled = if is_soon { known.cancelled } else { Some(now) };
         !is_soon
+    }
+
+    /// It was to be cancelled, and nobody could be asked.
+    pub(super) fn was_not_cancelled(&self) {
+        self.lock().cancelled = None;
     }
 
     /// Somebody waits for it, for as long as the watch is kept.

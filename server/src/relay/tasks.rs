@@ -13,10 +13,11 @@ use valet_clock::ClockExt;
 use super::{
     Asker, Document, Noted, Refused, Relay, Shown,
     handle::{ResultKey, TaskKey},
+    poller::answered,
     task::Task,
     upstream::Call,
 };
-use crate::{admission::LimitReached, issue::Arrival, shared_redis::Away, site::Site};
+use crate::{admission::LimitReached, issue::Arrival, shared_redis::Away, site::Site, token::Upstream};
 
 /// How old a status may be: nobody learns less by asking less often.
 const FRESH: Duration = Duration::from_secs(1);
@@ -81,24 +82,39 @@ impl Relay {
         if &*task.known().status != "PENDING" || !task.may_cancel(now) {
             return Err(not_pending());
         }
-        // Whoever cancels does it once: a turn that comes soon is waited for.
         let upstream = asker.upstream(&site);
-        if let Err(wait) = self.take_query_beside(&task, upstream, 2).await {
-            if wait > SOON {
-                return Err(throttled(wait));
-            }
-            self.issue.clock.sleep(wait).await;
-            self.take_query_beside(&task, upstream, 2).await.map_err(throttled)?;
+        if let Err(wait) = self.turn_to_cancel(&task, upstream).await {
+            task.was_not_cancelled();
+            return Err(throttled(wait));
         }
         let path = format!("/tasks/{}/cancel", task.key.id);
         let call = Call { method: &Method::POST, path: &path, body: None };
-        self.call(&site, asker.entry, permit, call).await?;
+        let cancelled = self.call(&site, asker.entry, permit, call).await;
         let now = self.issue.clock.now();
+        if answered(upstream, &cancelled, now).is_some() || matches!(cancelled, Err(Refused::Here(_))) {
+            // It is to be tried again, and is not to be told then that it cannot be cancelled.
+            task.was_not_cancelled();
+        }
+        cancelled?;
         // Whoever has cancelled a task does not find it pending, even if nobody may look just now.
         task.listed("CANCELED", now);
         self.share(&task).await;
         self.hurry(&task, now);
         Ok(Document(json!({})))
+    }
+
+    /// Takes the query of a cancel. Whoever cancels does it once: a turn that comes soon is waited for.
+    ///
+    /// # Errors
+    /// How long there is none.
+    async fn turn_to_cancel(&self, task: &Task, upstream: &Upstream) -> Result<(), Duration> {
+        match self.take_query_beside(task, upstream, 2).await {
+            Err(wait) if wait <= SOON => {
+                self.issue.clock.sleep(wait).await;
+                self.take_query_beside(task, upstream, 2).await
+            }
+            turn => turn,
+        }
     }
 
     /// The caller's tasks of the last day, the latest first.

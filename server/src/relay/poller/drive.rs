@@ -23,12 +23,14 @@ use super::{
 use crate::{
     relay::{
         Refused, Relay,
+        handle::TASK_LIFE,
         metrics::{OfUpstream, Poll},
         records::LIFE,
         task::{Task, is_final, status},
         upstream::Call,
     },
     site::Site,
+    token::Upstream,
 };
 
 /// Calls under way at a time.
@@ -154,11 +156,7 @@ impl Relay {
         let (source, upstream_use) = upstream.upkeep(place);
         let call = Call { method: &Method::GET, path, body: None };
         let asked = self.send(source, upstream_use, call).await;
-        let (refused, now) = (throttled(&asked), self.issue.clock.now());
-        // Of what never reached it nothing is learnt.
-        if matches!(asked, Ok(_) | Err(Refused::Upstream { .. })) {
-            upstream.query_answered(refused, now);
-        }
+        let refused = answered(upstream, &asked, self.issue.clock.now());
         let poll = Poll {
             upstream: upstream.config().name.to_string(),
             call: if path.contains('?') { "list" } else { "look" },
@@ -194,9 +192,12 @@ impl Relay {
     fn looked(&self, task: &Arc<Task>, sent: Instant, outcome: Result<Value, Refused>) -> Looked {
         let now = self.issue.clock.now();
         let age = self.issue.clock.unix().saturating_sub(Duration::from_secs(task.key.submitted));
-        // The upstream has forgotten it by now, whatever it says.
-        let is_over =
-            age > LIFE + SETTLING && !outcome.as_ref().is_ok_and(|document| is_final(status(document)));
+        // The upstream has forgotten it by now, whatever it says; if it says nothing, it may know the end still. Of one
+        // that has no handle any more nobody asks.
+        let is_over = match &outcome {
+            Ok(document) => age > LIFE + SETTLING && !is_final(status(document)),
+            Err(_) => age > TASK_LIFE,
+        };
         let outcome = if is_over { Ok(json!({ "output": { "task_status": "UNKNOWN" } })) } else { outcome };
         match outcome {
             Ok(document) => {
@@ -254,6 +255,21 @@ impl Relay {
             }
         }
     }
+}
+
+/// An upstream was asked: it slows the relay down, or has it go on. Tells whether it refused the query for their number.
+#[expect(clippy::option_option, reason = "a refusal may say nothing of when it ends")]
+pub(in crate::relay) fn answered<T>(
+    upstream: &Upstream,
+    asked: &Result<T, Refused>,
+    now: Instant,
+) -> Option<Option<Duration>> {
+    let refused = throttled(asked);
+    // Of what never reached it nothing is learnt.
+    if matches!(asked, Ok(_) | Err(Refused::Upstream { .. })) {
+        upstream.query_answered(refused, now);
+    }
+    refused
 }
 
 /// Whether the upstream refused a query for their number, and for how long, if it says.

@@ -15,6 +15,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+pub(super) use self::drive::answered;
 use self::{board::Board, lease::Polls};
 use super::task::{Known, Task};
 use crate::{shared_redis, site::Site};
