@@ -105,7 +105,33 @@ impl Relay {
     /// Tells the others of a task, and returns once they can know; if they are away, they are told later.
     pub(super) async fn share(&self, task: &Arc<Task>) {
         let Some(shared) = &self.replicas.shared else { return };
-        task.untold(shared.note(&[self.noted(task)], None).await.is_err());
+        // If they are away, it is untold, and told once they are there.
+        let _: Result<_, Away> = self.tell_of(shared, std::slice::from_ref(task), None).await;
+    }
+
+    /// Tells the others of tasks, under a lease if there is one. If that fails, they are untold.
+    ///
+    /// # Errors
+    /// [`Away`].
+    async fn tell_of(
+        &self,
+        shared: &Shared,
+        tasks: &[Arc<Task>],
+        lease: Option<&(Service, String)>,
+    ) -> Result<Noted, Away> {
+        let lease = lease.map(|(service, fence)| (service.shared(), &**fence));
+        // There may be as many as are known: each is written when its turn comes.
+        for some in tasks.chunks(Shared::NOTES_AT_ONCE) {
+            // Before it is read what is known: what changes meanwhile, and cannot be told, is untold again.
+            some.iter().for_each(|task| task.untold(false));
+            let notes: Vec<_> = some.iter().map(|task| self.noted(task)).collect();
+            let noted = shared.note(&notes, lease).await;
+            if noted != Ok(Noted::Done) {
+                tasks.iter().for_each(|task| task.untold(true));
+                return noted;
+            }
+        }
+        Ok(Noted::Done)
     }
 
     /// Reads what the others have told.
@@ -214,12 +240,7 @@ impl Relay {
         self.read(shared).await?;
         let tasks = self.records.all(self.issue.clock.unix());
         let untold: Vec<_> = tasks.into_iter().filter(|task| all || task.is_untold()).collect();
-        for some in untold.chunks(50) {
-            let notes: Vec<_> = some.iter().map(|task| self.noted(task)).collect();
-            shared.note(&notes, None).await?;
-            some.iter().for_each(|task| task.untold(false));
-        }
-        Ok(())
+        self.tell_of(shared, &untold, None).await.map(drop)
     }
 
     /// Tells the others what is to be told, for as long as it is polled.
@@ -273,17 +294,9 @@ impl Relay {
             by_lease.entry(lease).or_default().push(task);
         }
         for (lease, tasks) in by_lease {
-            let notes: Vec<_> = tasks.iter().map(|task| self.noted(task)).collect();
-            let lease = lease.as_ref().map(|(service, fence)| (service.shared(), &**fence));
-            match shared.note(&notes, lease).await {
-                Ok(Noted::Done) => tasks.iter().for_each(|task| task.untold(false)),
-                // Whoever polls now will find out by itself.
-                Ok(Noted::Fenced) => tasks.iter().for_each(|task| {
-                    // Unless it is this one again.
-                    task.untold(true);
-                    self.poller.fenced(task);
-                }),
-                Err(Away) => tasks.iter().for_each(|task| task.untold(true)),
+            if self.tell_of(shared, &tasks, lease.as_ref()).await == Ok(Noted::Fenced) {
+                // Whoever polls now will find out by itself; unless it is this one again, which tells what is untold.
+                tasks.iter().for_each(|task| self.poller.fenced(task));
             }
         }
     }

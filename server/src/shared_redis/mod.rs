@@ -245,7 +245,10 @@ impl Shared {
         self.records.revoked().await
     }
 
-    /// Tells the others of tasks; if under a lease, by what it is of and its fence.
+    /// The most tasks that are told of at once.
+    pub const NOTES_AT_ONCE: usize = tasks::AT_ONCE;
+
+    /// Tells the others of tasks, [so many](Self::NOTES_AT_ONCE) at most; if under a lease, by what it is of and its fence.
     ///
     /// # Errors
     /// [`Away`].

@@ -241,42 +241,32 @@ impl Tasks {
 
     /// Tells the others of tasks; under a lease of that `fence`, if one is needed to know it.
     pub(super) async fn note(&self, notes: &[Note], fence: Option<(&str, &str)>) -> Result<Noted, Away> {
-        for some in notes.chunks(AT_ONCE) {
-            let mut script = self.note.prepare_invoke();
-            let (lease, fence) = fence.unwrap_or(("", ""));
-            script.key(self.link.key("tasks")).key(self.link.key("tasks-last")).key(self.link.key("epoch"));
-            script.key(self.link.key(lease));
-            script.arg(self.link.channel()).arg(fence).arg(self.link.key("")).arg(millis(LIFE));
-            script.arg(millis(TOLD)).arg(MOST).arg(Rank::WHOLE.number()).arg(Rank::ENDED.number());
-            script.arg(millis(ASIDE)).arg(MOST_SECONDS);
-            let seals = self.seals.load();
-            for note in some {
-                let name = HEXLOWER.encode(&note.name);
-                script
-                    .key(self.link.key(&format!("task:{name}")))
-                    .key(self.link.key(&format!("told:{name}")));
-                let told = note.told.as_ref().filter(|told| told.len() <= LONGEST_TOLD);
-                let told = told.map(|told| seals.seal(&bound("told", &note.name), told.as_bytes()));
-                script
-                    .arg(name)
-                    .arg(note.rank.number())
-                    .arg(seals.seal(&bound("task", &note.name), &note.content));
-                script.arg(told.unwrap_or_default()).arg(millis(note.life).max(1));
-                script
-                    .arg(note.use_.day)
-                    .arg(note.use_.aside)
-                    .arg(note.use_.used)
-                    .arg(note.use_.counts.len());
-                for (count, epoch) in &note.use_.counts {
-                    // Of no epoch is what no count knows of.
-                    script.key(self.link.key(count)).arg(if epoch.is_empty() { "-" } else { epoch });
-                }
-            }
-            if self.link.run::<String>("note", &script).await? == "fenced" {
-                return Ok(Noted::Fenced);
+        let mut script = self.note.prepare_invoke();
+        let (lease, fence) = fence.unwrap_or(("", ""));
+        script.key(self.link.key("tasks")).key(self.link.key("tasks-last")).key(self.link.key("epoch"));
+        script.key(self.link.key(lease));
+        script.arg(self.link.channel()).arg(fence).arg(self.link.key("")).arg(millis(LIFE));
+        script.arg(millis(TOLD)).arg(MOST).arg(Rank::WHOLE.number()).arg(Rank::ENDED.number());
+        script.arg(millis(ASIDE)).arg(MOST_SECONDS);
+        let seals = self.seals.load();
+        for note in notes {
+            let name = HEXLOWER.encode(&note.name);
+            script.key(self.link.key(&format!("task:{name}"))).key(self.link.key(&format!("told:{name}")));
+            let told = note.told.as_ref().filter(|told| told.len() <= LONGEST_TOLD);
+            let told = told.map(|told| seals.seal(&bound("told", &note.name), told.as_bytes()));
+            script
+                .arg(name)
+                .arg(note.rank.number())
+                .arg(seals.seal(&bound("task", &note.name), &note.content));
+            script.arg(told.unwrap_or_default()).arg(millis(note.life).max(1));
+            script.arg(note.use_.day).arg(note.use_.aside).arg(note.use_.used).arg(note.use_.counts.len());
+            for (count, epoch) in &note.use_.counts {
+                // Of no epoch is what no count knows of.
+                script.key(self.link.key(count)).arg(if epoch.is_empty() { "-" } else { epoch });
             }
         }
-        Ok(Noted::Done)
+        let noted: String = self.link.run("note", &script).await?;
+        Ok(if noted == "fenced" { Noted::Fenced } else { Noted::Done })
     }
 
     /// Reads what has changed since; all of it, if there are other keys by now, which may open more.
