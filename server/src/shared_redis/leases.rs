@@ -28,15 +28,15 @@ if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[3], '1', 'PX', ARGV[3]) end
 if ARGV[5] == '1' then redis.call('SET', KEYS[6], '1', 'PX', ARGV[4]) end
 local direct, asked = redis.call('EXISTS', KEYS[3]), redis.call('EXISTS', KEYS[5])
 local held = redis.call('GET', of('string', KEYS[1]))
-local left = redis.call('PTTL', KEYS[1])
+local lease = redis.call('PTTL', KEYS[1])
 if held and held == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return {'held', held, direct, asked}
 end
 -- Nobody has one that has no end, or a far one.
-if held and left >= 0 and left <= 60000 then return {'other', string.format('%.0f', left), direct, asked} end
+if held and lease >= 0 and lease <= 60000 then return {'other', string.format('%.0f', lease), direct, asked} end
 local since = tonumber(string.match(redis.call('GET', KEYS[4]) or '', ':(%d+)$') or now)
-local wait = math.max(ARGV[4] - (now - since), math.min(redis.call('PTTL', KEYS[6]), tonumber(ARGV[4])))
+local wait = math.max(ARGV[4] - (now - since), left(KEYS[6], tonumber(ARGV[4])))
 if wait > 0 then return {'other', string.format('%.0f', wait), direct, asked} end
 local last = number(redis.call('GET', of('string', KEYS[2])), now * 1000 + 86400000000)
 local fence = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
@@ -46,12 +46,14 @@ return {'held', fence, direct, asked}
 ";
 
 /// Takes a query of an account by GCRA (ITU-T I.371), in the server's time: 0, or the microseconds until there is one; -1
-/// if the lease is not that one any more.
+/// if the lease is not that one any more. Who asks without a lease leaves theirs to those that may still ask by themselves:
+/// all that have come back have one share together.
 const QUERY: &str = r"
 if ARGV[1] ~= '' and redis.call('GET', of('string', KEYS[1])) ~= ARGV[1] then return -1 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
+if ARGV[1] == '' and left(KEYS[4], tonumber(ARGV[6])) > 0 then interval = tonumber(ARGV[5]) end
 local arrival = math.max(number(redis.call('GET', of('string', KEYS[2])), now + 3600000000), now)
 local wait = math.ceil(arrival - now - (burst - 1) * interval - 0.5)
 if wait > 0 then return wait end
@@ -128,6 +130,8 @@ pub struct Query<'q> {
     pub fence: Option<&'q str>,
     /// How many queries there are.
     pub quota: Quota,
+    /// How many there are for one replica, while others may still ask by themselves.
+    pub share: Quota,
     /// For how long it is remembered that somebody asked.
     pub memory: Duration,
 }
@@ -186,12 +190,12 @@ impl Leases {
     pub(super) async fn query(&self, query: Query<'_>) -> Result<Queried, Away> {
         let mut script = self.query.prepare_invoke();
         script.key(self.link.key(&query.service.lease()));
-        for part in ["queries", "asked"] {
+        for part in ["queries", "asked", "alone"] {
             script.key(self.link.key(&name(query.service.account, part)));
         }
-        let micros = query.quota.interval().as_secs_f64() * 1e6;
-        script.arg(query.fence.unwrap_or("")).arg(format!("{micros:.6}")).arg(query.quota.burst());
-        script.arg(millis(query.memory));
+        let micros = |quota: Quota| format!("{:.6}", quota.interval().as_secs_f64() * 1e6);
+        script.arg(query.fence.unwrap_or("")).arg(micros(query.quota)).arg(query.quota.burst());
+        script.arg(millis(query.memory)).arg(micros(query.share)).arg(millis(SETTLE));
         Ok(match self.link.run::<i64>("query", &script).await? {
             0 => Queried::Taken,
             wait @ 1.. => Queried::Wait(Duration::from_micros(wait.unsigned_abs())),

@@ -16,11 +16,14 @@ local function number(text, most)
   if read and read >= 0 and read <= most then return read end
   return 0
 end
+local function left(said, most)
+  local left = redis.call('PTTL', said)
+  if left > most then left = 0 end
+  return left
+end
 local function unsettled(epoch, adding, settle, now)
   local since = tonumber(string.match(redis.call('GET', epoch) or '', ':(%d+)$') or now)
-  local left = redis.call('PTTL', adding)
-  if left > settle then left = 0 end
-  return math.max(settle - (now - since), left)
+  return math.max(settle - (now - since), left(adding, settle))
 end
 ";
 

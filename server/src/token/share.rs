@@ -110,8 +110,8 @@ impl Share {
         if let Some(pause) = self.relay.lock().pressure.pause(now) {
             return Ok(Queried::Wait(pause));
         }
-        let quota = self.quota_of(1, per_second, burst, now);
-        let queried = shared.query(Query { service, fence, quota, memory: WINDOW }).await?;
+        let (quota, share) = (self.quota_of(1, per_second, burst, now), self.quota(per_second, burst, now));
+        let queried = shared.query(Query { service, fence, quota, share, memory: WINDOW }).await?;
         if queried == Queried::Taken {
             // So that this replica can tell about when there will be another.
             let _ = self.relay.budget.take(now, quota);
@@ -121,9 +121,9 @@ impl Share {
     }
 
     /// From now on this replica asks by itself, at its share: not before the first of it has accrued, whatever was
-    /// asked until now.
+    /// asked until now, and whether two may be asked at once, as a cancel may.
     pub(super) fn fall_back(&self, per_second: u32, now: Instant) {
-        let _ = self.relay.budget.take(now, self.quota(per_second, 1, now));
+        let _ = self.relay.budget.take_many(now, self.quota(per_second, 3, now), 2);
     }
 
     /// For how long there are direct callers of this replica's.

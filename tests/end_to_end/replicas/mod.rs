@@ -5,6 +5,8 @@
 mod access;
 /// Replicas whose clocks are apart.
 mod clocks;
+/// Who polls, and how often an account is asked, as it lies there.
+mod leases;
 /// Limits of all together, and of each while it is alone.
 mod limits;
 /// One mint, and tokens that nobody else can use.

@@ -22,6 +22,7 @@ const DAY: u64 = 86_400;
 pub(super) struct Hand {
     pub(super) shared: Arc<Shared>,
     pub(super) redis: Redis,
+    pub(super) clock: ManualClock,
     today: u64,
 }
 
@@ -51,7 +52,8 @@ impl Hand {
         };
         let shared = Shared::new(&config, "one", clock.handle("broker"), &mut Registry::default());
         shared.attend().await;
-        Self { shared, redis, today: clock.unix().as_secs() / DAY }
+        let today = clock.unix().as_secs() / DAY;
+        Self { shared, redis, clock, today }
     }
 
     async fn note(&self, notes: &[Note]) {

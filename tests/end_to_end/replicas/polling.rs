@@ -352,6 +352,39 @@ async fn a_replica_that_was_cut_off_asks_nothing_by_itself_once_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_finds_the_redis_away_waits_for_the_first_of_its_share() {
+    let mut relayed = Relayed::of_replicas(2, "").await;
+    relayed.stage.stack.sandbox.set_task_time(SECOND * 100, SECOND);
+    let secret = relayed.stage.stack.secret.expose().to_owned();
+    let mut tasks = Vec::new();
+    for replica in [0, 1] {
+        let file = format!("market.wav?{replica}");
+        tasks.push(handle(&relayed.submit_at(replica, &secret, None, &file).await));
+    }
+    relayed.polled().await;
+    relayed.stage.pass(2).await;
+    relayed.stage.settled().await;
+    relayed.stage.redis().kill();
+    relayed.stage.joined(0).await;
+    let cancels: Vec<_> = [0, 1]
+        .map(|replica| {
+            let path = format!("/tasks/{}/cancel", tasks[replica]);
+            tokio::spawn(answered(relayed.request_of(replica, Method::POST, &path, &secret)))
+        })
+        .into();
+    for _ in 0..20 {
+        relayed.stage.page("/healthz").await;
+    }
+    let sandbox = &relayed.stage.stack.sandbox;
+    assert_eq!(sandbox.count(Operation::Cancel), 0, "all together may have asked as often as they may");
+    for cancel in cancels {
+        let cancelled = relayed.turned(cancel, SECOND / 20).await;
+        assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    }
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn replicas_that_come_back_one_after_another_keep_to_the_limit_together() {
     let mut busy = Busy::new().await;
     let secret = busy.relayed.stage.stack.secret.expose().to_owned();

@@ -154,19 +154,26 @@ impl Relay {
     ) -> Result<(), Duration> {
         let (now, line) = (self.issue.clock.now(), self.poller.line(task));
         let own = || upstream.take_query(burst, now);
-        if self.replicas.shared.is_none() {
-            return own();
-        }
+        let Some(shared) = &self.replicas.shared else { return own() };
         let is_each = line.polls() == Polls::Each;
         if is_each {
-            // Others may be alone still, each at its share.
+            // Others may be alone still, each at its share. What is taken in vain, because the shared rate has none, is of
+            // a share that nobody asks at any more once it is looked whose turn it is, a second later at most: until then
+            // no poller asks at it either.
             own()?;
         }
         match upstream.draw_query(line.service.shared(), burst, None, now).await {
             Ok(Queried::Wait(wait)) => Err(wait),
             Ok(_) => Ok(()),
             Err(Away) if is_each => Ok(()),
-            Err(Away) => own(),
+            Err(Away) => {
+                if !shared.is_there() {
+                    // What all of them asked until now is no reason to ask at once.
+                    self.turn(&line, upstream, &Polls::Each);
+                    line.changed.notify_one();
+                }
+                own()
+            }
         }
     }
 

@@ -165,7 +165,7 @@ impl Calls {
             }
             Kind::Query => {
                 let (quota, memory) = (Quota::per_second(MOST, MOST), Duration::from_secs(10));
-                let query = Query { service: SERVICE, fence: Some(&self.fence), quota, memory };
+                let query = Query { service: SERVICE, fence: Some(&self.fence), quota, share: quota, memory };
                 shared.query(query).await? == Queried::Taken
             }
             Kind::Attend => {
