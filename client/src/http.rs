@@ -1,6 +1,6 @@
 //! One request, one bounded answer: time by the clock, size by a cap. Knows no token and no DashScope.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use reqwest::RequestBuilder;
@@ -18,12 +18,14 @@ pub(crate) struct Answer {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum NoAnswer {
-    /// No connection was made: nothing was sent.
-    NotSent,
-    /// It was sent, or part of it; no whole answer came.
-    Lost,
+    /// There is no such request: the URL or a header cannot be written.
+    Unsendable(String),
+    /// No connection was made, for this reason: nothing was sent.
+    NotSent(String),
+    /// It was sent, or part of it; no whole answer came, for this reason.
+    Lost(String),
     /// It took longer than it may.
     TooSlow,
     /// The answer is larger than it may be.
@@ -37,28 +39,38 @@ pub(crate) async fn send(
     limit: Duration,
     max_body: usize,
 ) -> Result<Answer, NoAnswer> {
-    let exchange =
-        async {
-            let response = request.send().await.map_err(|error| {
-                if error.is_connect() || error.is_builder() { NoAnswer::NotSent } else { NoAnswer::Lost }
-            })?;
-            let status = response.status().as_u16();
-            let text = |name: &str| response.headers().get(name)?.to_str().ok();
-            let seconds = text("retry-after").and_then(|text| text.trim().parse().ok());
-            let retry_after = seconds.map(Duration::from_secs);
-            let request_id = text("x-request-id").map(str::to_owned);
-            let waited = text("preference-applied").is_some_and(|applied| {
-                applied
-                    .split(',')
-                    .any(|preference| preference.split('=').next().unwrap_or_default().trim() == "wait")
-            });
-            let body = Limited::new(reqwest::Body::from(response), max_body).collect().await;
-            let body = body.map_err(|error| {
-                if error.is::<LengthLimitError>() { NoAnswer::TooLarge } else { NoAnswer::Lost }
-            })?;
-            Ok(Answer { status, retry_after, request_id, waited, body: body.to_bytes().into() })
-        };
+    let exchange = async {
+        let response = request.send().await.map_err(|error| {
+            let why = cause(&error);
+            match () {
+                () if error.is_builder() => NoAnswer::Unsendable(why),
+                () if error.is_connect() => NoAnswer::NotSent(why),
+                () => NoAnswer::Lost(why),
+            }
+        })?;
+        let status = response.status().as_u16();
+        let text = |name: &str| response.headers().get(name)?.to_str().ok();
+        let seconds = text("retry-after").and_then(|text| text.trim().parse().ok());
+        let retry_after = seconds.map(Duration::from_secs);
+        let request_id = text("x-request-id").map(str::to_owned);
+        let waited = text("preference-applied").is_some_and(|applied| {
+            applied
+                .split(',')
+                .any(|preference| preference.split('=').next().unwrap_or_default().trim() == "wait")
+        });
+        let body = Limited::new(reqwest::Body::from(response), max_body).collect().await;
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() { NoAnswer::TooLarge } else { NoAnswer::Lost(cause(&*error)) }
+        })?;
+        Ok(Answer { status, retry_after, request_id, waited, body: body.to_bytes().into() })
+    };
     clock.timeout(limit, exchange).await.unwrap_or(Err(NoAnswer::TooSlow))
+}
+
+/// The innermost reason, such as the name that is not known or the certificate that is not trusted. The layers
+/// around it name the URL, which may be signed.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
 /// A URL that a secret may be sent to: encrypted on its way, unless it stays on this machine.

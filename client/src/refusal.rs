@@ -22,11 +22,20 @@ pub(crate) fn malformed(what: &str) -> Error {
 
 pub(crate) fn no_answer(why: NoAnswer) -> Error {
     match why {
-        NoAnswer::NotSent => Error::new(Kind::Unreachable, "the service cannot be reached"),
-        NoAnswer::Lost => Error::new(Kind::Lost, "the connection to the service broke"),
+        NoAnswer::Unsendable(why) => unsendable(&why),
+        NoAnswer::NotSent(why) => {
+            Error::new(Kind::Unreachable, format!("the service cannot be reached: {why}"))
+        }
+        NoAnswer::Lost(why) => Error::new(Kind::Lost, format!("the connection to the service broke: {why}")),
         NoAnswer::TooSlow => Error::new(Kind::Lost, "the service did not answer in time"),
         NoAnswer::TooLarge => malformed("answered more than an answer may hold"),
     }
+}
+
+/// What it was made of cannot be sent, and will not be the next time either.
+pub(crate) fn unsendable(why: &str) -> Error {
+    let advice = "check the base URL, and the key or token for a line end";
+    Error::new(Kind::Configuration, format!("no request can be made ({why}): {advice}"))
 }
 
 /// Whether a submit that ended with this error may have arrived: unless it was refused, nobody knows.

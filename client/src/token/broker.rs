@@ -13,6 +13,7 @@ use super::{AppCredential, Mode, Need, Token, TokenFuture, TokenSource};
 use crate::{
     Error, Kind,
     http::{self, Answer, NoAnswer},
+    refusal::unsendable,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -103,7 +104,7 @@ impl BrokerSource {
         let answer =
             http::send(request, &self.clock, LIMIT, MAX_BODY).await.map_err(|why| self.no_answer(why))?;
         if answer.status != 200 {
-            return Err(refusal(answer));
+            return Err(self.refusal(answer));
         }
         let body: TokenBody = serde_json::from_slice(&answer.body)
             .map_err(|_| self.malformed("answered with something that is no token; is it a Valet broker?"))?;
@@ -120,10 +121,13 @@ impl BrokerSource {
 
     fn no_answer(&self, why: NoAnswer) -> Error {
         let (kind, what) = match why {
-            NoAnswer::NotSent => (Kind::Unreachable, "cannot be reached; is its URL right, and does it run?"),
-            NoAnswer::Lost => (Kind::Lost, "broke off the connection"),
-            NoAnswer::TooSlow => (Kind::Lost, "did not answer in time"),
-            NoAnswer::TooLarge => (Kind::Malformed, "answered too much; is it a Valet broker?"),
+            NoAnswer::Unsendable(why) => return unsendable(&why),
+            NoAnswer::NotSent(why) => {
+                (Kind::Unreachable, format!("cannot be reached: {why}; is its URL right, and does it run?"))
+            }
+            NoAnswer::Lost(why) => (Kind::Lost, format!("broke off the connection: {why}")),
+            NoAnswer::TooSlow => (Kind::Lost, "did not answer in time".into()),
+            NoAnswer::TooLarge => (Kind::Malformed, "answered too much; is it a Valet broker?".into()),
         };
         Error::new(kind, format!("the broker at {} {what}", self.url))
     }
@@ -131,18 +135,26 @@ impl BrokerSource {
     fn malformed(&self, what: &str) -> Error {
         Error::new(Kind::Malformed, format!("the broker at {} {what}", self.url))
     }
-}
 
-fn refusal(answer: Answer) -> Error {
-    let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let kind = match answer.status {
-        401 | 403 => Kind::Credentials,
-        429 => Kind::Throttled,
-        500.. => Kind::Unavailable,
-        _ => Kind::Refused,
-    };
-    let detail = if problem.detail.is_empty() { "no reason given" } else { &problem.detail };
-    let message = format!("the broker gave no token: {detail}");
-    let request_id = problem.request_id.or(answer.request_id);
-    Error::answered(kind, message, answer.status, problem.code, request_id, answer.retry_after)
+    fn refusal(&self, answer: Answer) -> Error {
+        // Not what a broker says at this path: somebody else is there.
+        if matches!(answer.status, 404 | 405 | 501) {
+            return self.malformed(&format!("answered with status {}; is it a Valet broker?", answer.status));
+        }
+        let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let kind = match answer.status {
+            401 | 403 => Kind::Credentials,
+            429 => Kind::Throttled,
+            500.. => Kind::Unavailable,
+            _ => Kind::Refused,
+        };
+        let message = match problem.detail.as_str() {
+            "" => {
+                format!("the broker at {} gave no token: status {}, no reason given", self.url, answer.status)
+            }
+            detail => format!("the broker gave no token: {detail}"),
+        };
+        let request_id = problem.request_id.or(answer.request_id);
+        Error::answered(kind, message, answer.status, problem.code, request_id, answer.retry_after)
+    }
 }

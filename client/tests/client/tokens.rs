@@ -18,8 +18,8 @@ use valet_client::{
 use valet_clock::{Clock, ManualClock};
 
 use crate::support::{
-    ClientClock, Request, Server, client, failure, problem, request, service_error, settle, submitted, task,
-    token, turn_until,
+    ClientClock, Reply, Request, Server, client, failure, problem, request, service_error, settle, submitted,
+    task, token, turn_until,
 };
 
 /// `printf st-1 | sha256sum`
@@ -263,4 +263,40 @@ async fn a_submit_gets_a_token_that_lives_long_enough_to_arrive() {
     turn_until(&clock, client.submit(&request)).await.unwrap();
     let used = server.those(Request::is_submit).pop().unwrap();
     assert_eq!(used.bearer(), Some("st-2"), "six seconds are too few");
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_told_of_with_the_reason() {
+    let clock = ManualClock::new();
+    let nobody =
+        format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let builder = Client::builder().broker(&nobody, AppCredential::new("acme", "s")).unwrap();
+    let away = builder.clock(Arc::new(ClientClock::new(&clock))).build().unwrap();
+    let broker = failure(turn_until(&clock, away.token()).await, Kind::Unreachable).to_string();
+    assert!(broker.contains(&nobody) && broker.contains("refused"), "{broker}");
+
+    let builder = Client::builder().api_key(&format!("{nobody}/api/v1"), "sk-canary").unwrap();
+    let away = builder.clock(Arc::new(ClientClock::new(&clock))).build().unwrap();
+    let service = failure(turn_until(&clock, away.submit(&request())).await, Kind::Unreachable).to_string();
+    assert!(service.contains("refused") && !service.contains("canary"), "{service}");
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_carry_is_no_fault_of_the_network() {
+    let own = || async { Ok(Token::new("st-canary\n", "http://127.0.0.1:1/api/v1", None)) };
+    let client = Client::builder().token_source(own).build().unwrap();
+    let error = failure(client.submit(&request()).await, Kind::Configuration).to_string();
+    assert!(error.contains("line end") && !error.contains("canary"), "{error}");
+}
+
+#[tokio::test]
+async fn somebody_else_in_the_place_of_a_broker_is_told_from_one_that_is_ill() {
+    for (status, kind) in
+        [(404, Kind::Malformed), (405, Kind::Malformed), (501, Kind::Malformed), (502, Kind::Unavailable)]
+    {
+        let clock = ManualClock::new();
+        let server = Server::start(&clock, move |_| Reply::raw(status, "<html>")).await;
+        let error = failure(turn_until(&clock, client(&server, &clock).token()).await, kind).to_string();
+        assert!(error.contains(&server.url()) && error.contains(&format!("status {status}")), "{error}");
+    }
 }
