@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! Not to be called from async code: a blocked worker of a runtime blocks others, and tokio panics.
+//! Not to be called from async code, nor dropped there: a blocked worker of a runtime blocks others, and tokio panics.
 
 use std::{future::IntoFuture, path::PathBuf, pin::pin, sync::Arc};
 

@@ -59,8 +59,15 @@ impl ClientBuilder {
     /// Takes tokens from the Valet broker at `url`, proving itself by `credential`.
     ///
     /// # Errors
-    /// If `url` is no `http` or `https` URL; plain `http` is for this machine only.
+    /// If `url` is no `http` or `https` URL (plain `http` is for this machine only), or the credential holds a
+    /// line end.
     pub fn broker(mut self, url: &str, credential: AppCredential) -> Result<Self, Error> {
+        if !credential.is_plain() {
+            return Err(configuration(
+                "the app's id and secret must hold no control characters, such as the line \
+                                      end of a file",
+            ));
+        }
         let mut url = confidential("the broker's URL", url)?;
         let path = format!("{}/v1/tokens", url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -71,10 +78,17 @@ impl ClientBuilder {
     /// Calls DashScope at `base_url` (up to and with `/api/v1`) with a long-lived key.
     ///
     /// # Errors
-    /// If `base_url` is no `http` or `https` URL; plain `http` is for this machine only.
+    /// If `base_url` is no `http` or `https` URL (plain `http` is for this machine only), or no header can carry
+    /// the key.
     pub fn api_key(self, base_url: &str, key: impl Into<SecretString>) -> Result<Self, Error> {
         confidential("the base URL", base_url)?;
-        Ok(self.token_source(Fixed(Token::new(key, base_url, None))))
+        let token = Token::new(key, base_url, None);
+        if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(configuration(
+                "the API key must be visible ASCII characters, without the line end of a file",
+            ));
+        }
+        Ok(self.token_source(Fixed(token)))
     }
 
     /// Takes tokens from a source of one's own: a [`TokenSource`], or a function such as
@@ -84,7 +98,7 @@ impl ClientBuilder {
         self
     }
 
-    /// A word of your own that the broker carries into its audit trail with each token, such as the name
+    /// A word of your own that a broker carries into its audit trail with each token, such as the name
     /// of a job; at most 256 bytes.
     pub fn client_reference_id(mut self, reference: impl Into<String>) -> Self {
         self.reference = Some(reference.into());
@@ -102,7 +116,9 @@ impl ClientBuilder {
     ///
     /// It should follow no redirects: a token belongs where it was issued for. Its `connect_timeout` should
     /// be well below 30 s: of a submit that never got a connection it is then certain that it did not
-    /// arrive. Its `pool_idle_timeout` should be below 30 s, the idle limit of a broker.
+    /// arrive. Its `pool_idle_timeout` should be below 30 s, the idle limit of a broker. It should have no
+    /// `timeout` for whole requests: a relay holds answers back for half a minute, a long result takes minutes, and
+    /// each call has a limit of its own.
     pub fn http(mut self, http: reqwest::Client) -> Self {
         self.http = Some(http);
         self
@@ -123,7 +139,8 @@ impl ClientBuilder {
     /// The client.
     ///
     /// # Errors
-    /// If it was not said where tokens come from, or no HTTP client can be made.
+    /// If it was not said where tokens come from, if a subject or a reference was said and they come from no broker, or
+    /// if no HTTP client can be made.
     pub fn build(self) -> Result<Client, Error> {
         let http = match self.http {
             Some(http) => http,
@@ -142,6 +159,13 @@ impl ClientBuilder {
                 let (reference, subject) = (self.reference, self.subject);
                 let source = BrokerSource { http, url, credential, reference, subject, clock: clock.clone() };
                 Renewing::new(source, clock)
+            }
+            // Its tasks would be another's than is meant.
+            Some(Source::Other(_)) if self.subject.is_some() || self.reference.is_some() => {
+                return Err(configuration(
+                    "subject and client_reference_id are told to a broker: take tokens from one, \
+                                          or leave them out",
+                ));
             }
             Some(Source::Other(make)) => make(clock.clone()),
             None => {
@@ -194,6 +218,29 @@ mod tests {
         let client = Client::builder().token_source(own).build().unwrap();
         let token = client.token().await.unwrap();
         assert_eq!((token.expose(), token.base_url()), ("st-mine", "https://example.com/api/v1"));
+    }
+
+    #[test]
+    fn a_secret_with_the_line_end_of_its_file_is_refused_and_not_shown() {
+        let key = Client::builder().api_key("https://example.com/api/v1", "sk-canary\n").err();
+        let secret =
+            Client::builder().broker("https://example.com", AppCredential::new("acme", "canary\n")).err();
+        for error in [key, secret] {
+            let error = error.expect("no header can carry it");
+            assert_eq!(error.kind(), Kind::Configuration);
+            assert!(
+                error.to_string().contains("line end") && !error.to_string().contains("canary"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_subject_that_nobody_is_told_is_not_ignored() {
+        let key = || Client::builder().api_key("https://example.com/api/v1", "sk-1").unwrap();
+        for builder in [key().subject("alice"), key().client_reference_id("job-7")] {
+            assert_eq!(builder.build().err().map(|error| error.kind()), Some(Kind::Configuration));
+        }
     }
 
     #[test]

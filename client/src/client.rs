@@ -45,6 +45,9 @@ impl Client {
 
     /// Submits a task. It is billed, and it goes on whether anyone waits for it or not.
     ///
+    /// Dropped before it is done, it may or may not have been submitted, as after [`Kind::Ambiguous`](crate::Kind::Ambiguous):
+    /// do not race it with a timer.
+    ///
     /// At a broker's relay each submit has an [idempotency key](TranscriptionRequest::idempotency_key), and one that
     /// was not answered is asked for again. At DashScope itself it is not.
     ///
@@ -62,7 +65,7 @@ impl Client {
         Ok(task)
     }
 
-    /// How far a task is.
+    /// How far a task is. One that is not known is no error: its status is [`Status::Unknown`](crate::Status::Unknown).
     ///
     /// # Errors
     /// If the service does not tell, after a few tries.
@@ -71,6 +74,9 @@ impl Client {
     }
 
     /// Waits for the end of a task, through passing faults and any number of tokens.
+    ///
+    /// One that failed, was canceled or is not known has ended as well: look at its [status](Task::status), or let
+    /// [`collect`](Self::collect) tell.
     ///
     /// All waits of a client and its clones share one scheduler and one query budget.
     pub fn wait(&self, id: &TaskId) -> Wait<'static> {
@@ -109,7 +115,8 @@ impl Client {
     ///
     /// # Errors
     /// If the task as a whole could not be submitted or waited for, or failed without results. Once it
-    /// was submitted, [`Error::task_id`] names it.
+    /// was submitted, [`Error::task_id`] names it. If this is dropped nobody knows its id: who wants to come back to
+    /// it [submits](Self::submit) and [waits](Self::wait).
     pub async fn transcribe(&self, request: &TranscriptionRequest) -> Result<Transcription, Error> {
         let submitted = self.submit(request).await?;
         let task = self.wait(submitted.id()).await?;

@@ -30,6 +30,9 @@ mod transcription;
 mod upload;
 mod wait;
 
+/// When a task is looked at; see [`Wait::schedule`].
+pub use valet_pacing::PollSchedule;
+
 pub use self::{
     builder::ClientBuilder,
     client::Client,

@@ -29,6 +29,7 @@ pub struct TaskList {
 /// A page of the list.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct TaskPage {
     /// Tasks on all pages.
     pub total: u64,
@@ -50,6 +51,7 @@ pub struct TaskPage {
 
 /// A task on the list; [`Client::fetch`] tells its results.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct TaskSummary {
     /// Its id.
     pub task_id: TaskId,

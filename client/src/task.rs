@@ -124,6 +124,7 @@ impl fmt::Display for Status {
 
 /// A task, as a submit or a query tells of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct Task {
     /// What the service says of it.
     pub output: Output,
@@ -140,6 +141,7 @@ pub struct Task {
 
 /// The state of a task.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct Output {
     /// Its id.
     pub task_id: TaskId,
@@ -176,6 +178,7 @@ const NO_SPEECH: [&str; 2] = ["SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HA
 
 /// One file of a task.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct Subtask {
     /// The URL it was submitted by.
     #[serde(default)]
@@ -199,6 +202,7 @@ pub struct Subtask {
 /// How many files of a task are how far.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "UPPERCASE", default)]
+#[non_exhaustive]
 pub struct TaskMetrics {
     /// All files.
     pub total: u32,
@@ -213,6 +217,7 @@ pub struct TaskMetrics {
 
 /// What a task cost.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// Seconds of speech that are billed.
     #[serde(default)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 /// The transcript of one recording. Empty if there was no speech in it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Transcript {
     /// The URL that the recording was submitted by.
     pub file_url: String,
@@ -26,6 +27,7 @@ pub struct Transcript {
 /// What a recording is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Properties {
     /// The codec, as `pcm_s16le`.
     pub audio_format: String,
@@ -44,6 +46,7 @@ pub struct Properties {
 /// What is said on one channel.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Channel {
     /// Which channel, counted from 0.
     pub channel_id: u32,
@@ -62,6 +65,7 @@ pub struct Channel {
 /// A sentence.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Sentence {
     /// When it begins, from the start of the recording; in milliseconds in the file.
     #[serde(rename = "begin_time", with = "milliseconds")]
@@ -86,6 +90,7 @@ pub struct Sentence {
 /// A word.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Word {
     /// When it begins, from the start of the recording; in milliseconds in the file.
     #[serde(rename = "begin_time", with = "milliseconds")]

@@ -25,6 +25,12 @@ impl Transcription {
     pub fn files(&self) -> &[FileTranscription] {
         &self.files
     }
+
+    /// The files, to be kept.
+    #[must_use]
+    pub fn into_files(self) -> Vec<FileTranscription> {
+        self.files
+    }
 }
 
 /// What came of one file.
@@ -61,6 +67,14 @@ impl FileTranscription {
     /// Why there is none. The other files of the task are not concerned.
     pub fn transcript(&self) -> Result<&Transcript, &FileFailure> {
         self.outcome.as_ref()
+    }
+
+    /// Its [transcript](Self::transcript), to be kept.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn into_transcript(self) -> Result<Transcript, FileFailure> {
+        self.outcome
     }
 }
 

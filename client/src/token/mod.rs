@@ -24,6 +24,11 @@ impl AppCredential {
     pub fn new(app: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         Self { app: app.into(), secret: secret.into() }
     }
+
+    /// Whether it is what an operator gave, without the line end of a file that it was kept in.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.app.contains(char::is_control) && !self.secret.expose_secret().contains(char::is_control)
+    }
 }
 
 impl fmt::Debug for AppCredential {
