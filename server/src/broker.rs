@@ -15,7 +15,7 @@ use crate::{
     http::{self, ConnectionMetrics, Doors, Listener, MetricsPage, Readiness, Routes},
     issue::Issue,
     keyring::{self, Agreement, Keyring},
-    ledger::{self, Ledger},
+    ledger,
     lifecycle::{Drained, Shutdown},
     relay::{self, Relay},
     reload::{self, Asked, Reload},
@@ -36,6 +36,7 @@ pub struct Broker {
     registry: Registry,
     shared: Option<Arc<Shared>>,
     token_metrics: Arc<token::Metrics>,
+    ledgers: ledger::Opener,
     reload_metrics: reload::Metrics,
     reload: Option<(Source, Asked)>,
     config: Config,
@@ -68,8 +69,8 @@ pub enum Failed {
     )]
     OtherKeys(String),
     /// The relay's ledger cannot be read or written.
-    #[error("relay.state: the ledger of tasks cannot be opened: {0}; the folder must be the broker's own")]
-    Ledger(io::Error),
+    #[error(transparent)]
+    Ledger(#[from] ledger::Unopened),
     /// No HTTP client can be built.
     #[error(
         "cannot make an HTTPS client: {0}; are the root certificates installed (package ca-certificates)?"
@@ -141,18 +142,13 @@ impl Broker {
             metrics: IssueMetrics::register(&mut registry),
         };
         let issue = Arc::new(issue);
-        let ledger = match &config.relay {
-            Some(relay) => {
-                let place = ledger::Place { state: relay.state.clone(), keep_days: relay.keep_days };
-                let opened = Ledger::open(&place, &request_ids.instance(), &clock, &mut registry);
-                Some(opened.map_err(Failed::Ledger)?)
-            }
-            None => None,
-        };
-        let (ledger, known) = ledger.unzip();
-        let relay =
-            Relay::new(issue.clone(), relay::Metrics::register(&mut registry), ledger, shared.clone())?;
-        relay.restore(known.unwrap_or_default());
+        let ledgers = ledger::Opener::new(request_ids.instance(), clock.clone(), &mut registry);
+        let relay = Relay::new(issue.clone(), relay::Metrics::register(&mut registry), shared.clone())?;
+        if let Some(settings) = &config.relay {
+            let place = ledger::Place { state: settings.state.clone(), keep_days: settings.keep_days };
+            let (ledger, known) = ledgers.open(&place)?;
+            relay.open(&issue.site.load(), ledger, known);
+        }
         let doors = Doors {
             relay: Arc::new(relay),
             issue,
@@ -170,6 +166,7 @@ impl Broker {
             registry,
             shared,
             token_metrics,
+            ledgers,
             reload_metrics,
             reload,
             config,
@@ -222,15 +219,22 @@ impl Broker {
         upkeep.spawn(relay.clone().follow());
         if let Some(shared) = self.shared {
             upkeep.spawn(follow(issue.clone(), shared.listen()));
-            if self.config.relay.is_some() {
-                upkeep.spawn(relay.clone().hear(shared.listen()));
-                upkeep.spawn(relay.clone().tell());
-            }
+            // There may be a relay later.
+            let (hears, tells, from) = (relay.clone(), relay.clone(), shared.clone());
+            upkeep.spawn(async move {
+                hears.opened().await;
+                hears.hear(from.listen()).await;
+            });
+            upkeep.spawn(async move {
+                tells.opened().await;
+                tells.tell().await;
+            });
             upkeep.spawn(async move { shared.run().await });
         }
         if let Some((source, asked)) = self.reload {
             let (token_metrics, metrics) = (self.token_metrics, self.reload_metrics);
-            let parts = reload::Parts { issue, token_metrics, clock: self.clock.clone(), metrics };
+            let (relay, ledgers, clock) = (relay.clone(), self.ledgers, self.clock.clone());
+            let parts = reload::Parts { issue, relay, ledgers, token_metrics, clock, metrics };
             upkeep.spawn(Reload::new(source, self.config, parts, asked).run());
         }
         let ended = tokio::select! {

@@ -12,8 +12,10 @@ use valet_clock::{ClockExt, SharedClock};
 
 use crate::{
     audit::{self, Event},
-    config::{Config, Source, Unusable},
+    config::{self, Config, Source, Unusable},
     issue::Issue,
+    ledger::{self, Ledger},
+    relay::Relay,
     site::Site,
     token,
 };
@@ -30,6 +32,8 @@ pub struct Reload {
     source: Source,
     /// What is in force.
     applied: Config,
+    /// The relay as it was when its ledger was opened, if it was.
+    opened: Option<config::Relay>,
     sight: Sight,
     parts: Parts,
     asked: Asked,
@@ -40,6 +44,10 @@ pub struct Reload {
 pub struct Parts {
     /// Where the site is in force.
     pub issue: Arc<Issue>,
+    /// The relay, which has a ledger once the configuration has a relay.
+    pub relay: Arc<Relay>,
+    /// What that is opened by.
+    pub ledgers: ledger::Opener,
     /// What new upstreams count.
     pub token_metrics: Arc<token::Metrics>,
     /// The time.
@@ -88,7 +96,8 @@ impl Reload {
     #[must_use]
     pub fn new(source: Source, applied: Config, parts: Parts, asked: Asked) -> Self {
         parts.applied();
-        Self { source, applied, sight: Sight::default(), parts, asked }
+        let opened = applied.relay.clone();
+        Self { source, applied, opened, sight: Sight::default(), parts, asked }
     }
 
     /// Follows it for as long as it is polled.
@@ -119,6 +128,10 @@ impl Reload {
             Ok(turn) => turn,
             Err(error) => return self.parts.failed(&error),
         };
+        let ledger = match self.ledger(&config).await {
+            Ok(ledger) => ledger,
+            Err(error) => return self.parts.failed(&error),
+        };
         let before = issue.site.load_full();
         let shared = before.identities.shared();
         if let Some((shared, settings)) = shared.zip(config.shared.as_ref()) {
@@ -129,6 +142,11 @@ impl Reload {
             Ok(site) => Arc::new(site),
             Err(error) => return self.parts.failed(&error),
         };
+        if let Some((ledger, known)) = ledger {
+            // Before the first request that may be written down, and counted.
+            self.parts.relay.open(&site, ledger, known);
+            self.opened = config.relay.clone();
+        }
         issue.site.store(site.clone());
         site.replaces(&before);
         issue.cache.sweep();
@@ -138,7 +156,10 @@ impl Reload {
         if let Some(target) = turn {
             issue.trail.turn(target);
         }
-        let waits = self.applied.needs_restart(&config);
+        let mut waits = self.applied.needs_restart(&config);
+        if let Some((opened, next)) = self.opened.as_ref().zip(config.relay.as_ref()) {
+            waits.extend(opened.needs_restart(next));
+        }
         if !waits.is_empty() {
             tracing::warn!(settings = waits.join(", "), "these settings change at the next start");
         }
@@ -146,6 +167,18 @@ impl Reload {
         tracing::info!(apps, upstreams, "configuration reloaded");
         self.applied = config;
         self.parts.applied();
+    }
+
+    /// The relay's ledger, if this is the first configuration that has a relay.
+    async fn ledger(
+        &self,
+        config: &Config,
+    ) -> Result<Option<(Ledger, Vec<ledger::Entry>)>, ledger::Unopened> {
+        let Some(relay) = config.relay.as_ref().filter(|_| self.opened.is_none()) else { return Ok(None) };
+        let place = ledger::Place { state: relay.state.clone(), keep_days: relay.keep_days };
+        let ledgers = self.parts.ledgers.clone();
+        let opened = tokio::task::spawn_blocking(move || ledgers.open(&place)).await;
+        opened.unwrap_or_else(|died| Err(std::io::Error::other(died).into())).map(Some)
     }
 
     /// Where the audit trail is to go on, if it is to go elsewhere.

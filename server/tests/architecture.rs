@@ -60,7 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "token",
         ],
     ),
-    ("reload", &["audit", "config", "issue", "site", "token"]),
+    ("reload", &["audit", "config", "issue", "ledger", "relay", "site", "token"]),
     ("doctor", &["config", "keyring", "shared_redis", "token"]),
     ("lifecycle", &[]),
     (

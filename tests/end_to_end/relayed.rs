@@ -55,8 +55,7 @@ impl Relayed {
         let app = format!("{UNHURRIED}\nmay_name_subject = true\n{more}");
         let relay = Some(state.path().to_owned());
         let settings = StackSettings { app, relay, upstream: SHARED.into(), ..StackSettings::default() };
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
-        let recordings = Recordings::serve(&folder).await.unwrap();
+        let recordings = recordings().await;
         Self { stage: stage(settings).await, recordings, state }
     }
 
@@ -101,6 +100,11 @@ impl Relayed {
             }
         }
     }
+}
+
+pub(crate) async fn recordings() -> Recordings {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
+    Recordings::serve(&folder).await.unwrap()
 }
 
 pub(crate) fn status(answer: &Answer) -> String {

@@ -8,6 +8,7 @@ use valet_server::{audit, config::AuditKey, secret::AppSecret};
 
 use crate::{
     harness::{Answer, SECOND, Stage, UNHURRIED, answered, promptly},
+    relayed::{Relayed, recordings},
     secrets::Log,
 };
 
@@ -110,6 +111,52 @@ async fn what_belongs_to_the_listeners_waits_for_the_next_start_and_the_log_name
     let waits = said.lines().find(|line| line.contains("at the next start")).unwrap();
     assert!(waits.contains("\"metrics_listen, bounds\""), "{waits}");
     stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_added_writes_down_what_becomes_of_its_tasks_from_the_first_on() {
+    let (log, guard) = Log::capture();
+    let stage = Stage::with(StackSettings {
+        app: UNHURRIED.into(),
+        config: "public_url = \"http://localhost:1\"".into(),
+        follow: true,
+        ..StackSettings::default()
+    })
+    .await;
+    let (state, direct) = (tempfile::tempdir().unwrap(), stage.ask().await.token());
+    let added = format!("\n[relay]\nstate = {:?}\nprivate_hosts = true\n", state.path());
+    let config = with(&stage, "mode = \"direct\"", "mode = \"relay\"");
+    reload(&stage, &format!("{config}{added}")).await;
+    assert_eq!(outcomes(&stage, "applied").await, 2, "{}", log.text());
+    drop(guard);
+    let relayed = Relayed { stage, recordings: recordings().await, state };
+    let bearer = relayed.token(None).await;
+    assert_ne!(bearer, direct);
+    let handle = relayed.submitted(&bearer).await;
+    let lines = || {
+        let folder = fs::read_dir(relayed.state.path().join("tasks")).unwrap();
+        folder.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect::<String>()
+    };
+    assert!(lines().contains(&handle), "it is on disk before anybody is told: {}", lines());
+    // Whichever broker is asked, of several.
+    for _ in 0..relayed.stage.brokers() {
+        assert_eq!(relayed.get("/tasks/", &bearer).await.json()["total"], 1);
+    }
+    relayed.ended(&handle, relayed.stage.stack.secret.expose()).await;
+    promptly(async {
+        while !lines().contains("\"ended\"") {
+            relayed.stage.page("/healthz").await;
+        }
+    })
+    .await;
+    // Its ledger stays where it is.
+    let (log, _guard) = Log::capture();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = added.replace(&format!("{:?}", relayed.state.path()), &format!("{:?}", elsewhere.path()));
+    reload(&relayed.stage, &format!("{config}{moved}")).await;
+    let said = log.text();
+    assert!(said.contains("\"relay.state\"") && said.contains("at the next start"), "{said}");
+    relayed.stage.stop().await;
 }
 
 #[tokio::test]

@@ -168,6 +168,18 @@ pub struct Relay {
     pub price: Price,
 }
 
+impl Relay {
+    /// The settings that `next` has otherwise and that are taken up at a start only, once a ledger is open.
+    #[must_use]
+    pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
+        let settings = [
+            ("relay.state", self.state == next.state),
+            ("relay.keep_days", self.keep_days == next.keep_days),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
+
 /// What a second of audio costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Price {
@@ -413,16 +425,14 @@ impl Config {
     }
 
     /// The settings that `next` has otherwise and that are taken up at a start only: those of the
-    /// listeners, and the relay's folder.
+    /// listeners, and where state is shared. What of the relay is, [`Relay`] says.
     #[must_use]
     pub fn needs_restart(&self, next: &Self) -> Vec<&'static str> {
-        let state = |config: &Self| config.relay.as_ref().map(|relay| relay.state.clone());
         let settings = [
             ("listen", self.listen == next.listen),
             ("metrics_listen", self.metrics_listen == next.metrics_listen),
             ("tls", self.tls.is_some() == next.tls.is_some()),
             ("bounds", self.bounds == next.bounds),
-            ("relay.state", state(self) == state(next)),
             ("shared", Shared::same_place(self.shared.as_ref(), next.shared.as_ref())),
         ];
         settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

@@ -32,26 +32,35 @@ pub struct Place {
     pub keep_days: u32,
 }
 
-/// The ledger, open for writing.
+/// A ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("relay.state: the ledger of tasks cannot be opened: {0}; the folder must be the broker's own")]
+pub struct Unopened(#[from] io::Error);
+
+/// Opens ledgers: at the start, or once there is a relay.
 #[derive(Clone, Debug)]
-pub struct Ledger {
-    orders: mpsc::SyncSender<Order>,
+pub struct Opener {
+    instance: String,
+    clock: SharedClock,
     failing: Gauge,
 }
 
-impl Ledger {
-    /// Opens the ledger of a folder and reads what it knows of the last day, the earliest first. `instance` names this start of the
-    /// broker: several may write into one folder.
+impl Opener {
+    /// `instance` names this start of the broker: several may write into one folder.
+    #[must_use]
+    pub fn new(instance: String, clock: SharedClock, registry: &mut Registry) -> Self {
+        let failing = Gauge::default();
+        let help = "Whether the relay's ledger of tasks cannot be written";
+        registry.register("ledger_failing", help, failing.clone());
+        Self { instance, clock, failing }
+    }
+
+    /// Opens the ledger of a folder and reads what it knows of the last day, the earliest first.
     ///
     /// # Errors
     /// If the folder cannot be read or written.
-    pub fn open(
-        place: &Place,
-        instance: &str,
-        clock: &SharedClock,
-        registry: &mut Registry,
-    ) -> io::Result<(Self, Vec<Entry>)> {
-        let (folder, now) = (files::folder(&place.state)?, clock.unix());
+    pub fn open(&self, place: &Place) -> Result<(Ledger, Vec<Entry>), Unopened> {
+        let (folder, now) = (files::folder(&place.state)?, self.clock.unix());
         let mut known = Vec::new();
         for path in files::between(&folder, files::day(now.saturating_sub(KNOWN)), files::day(now))? {
             let (entries, unread) = files::read(&path)?;
@@ -67,16 +76,22 @@ impl Ledger {
         // Several brokers may have written at the same time.
         known.sort_by_key(|(at, _)| *at);
         let known = known.into_iter().map(|(_, entry)| entry).collect();
-        let failing = Gauge::default();
-        let help = "Whether the relay's ledger of tasks cannot be written";
-        registry.register("ledger_failing", help, failing.clone());
         let (orders, taken) = mpsc::sync_channel(CAPACITY);
-        let start = files::start(now, instance);
-        let writing = Writing::open(folder, place.keep_days, start, clock.clone(), failing.clone())?;
+        let (start, failing) = (files::start(now, &self.instance), self.failing.clone());
+        let writing = Writing::open(folder, place.keep_days, start, self.clock.clone(), failing.clone())?;
         thread::Builder::new().name("ledger".into()).spawn(move || writing.run(&taken))?;
-        Ok((Self { orders, failing }, known))
+        Ok((Ledger { orders, failing }, known))
     }
+}
 
+/// The ledger, open for writing.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    orders: mpsc::SyncSender<Order>,
+    failing: Gauge,
+}
+
+impl Ledger {
     /// Writes a line down; never waits for the disk.
     pub fn append(&self, entry: Entry) {
         if self.orders.try_send(Order { entry: Some(entry), done: None }).is_err() {

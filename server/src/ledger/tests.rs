@@ -57,7 +57,7 @@ fn unknown(submit: &str, time: Duration) -> Entry {
 
 fn open(folder: &TempDir, clock: &SharedClock, instance: &str) -> (Ledger, Vec<Entry>) {
     let place = Place { state: folder.path().to_owned(), keep_days: 2 };
-    Ledger::open(&place, instance, clock, &mut Registry::default()).unwrap()
+    Opener::new(instance.to_owned(), clock.clone(), &mut Registry::default()).open(&place).unwrap()
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

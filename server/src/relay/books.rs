@@ -17,13 +17,26 @@ use super::{
 use crate::{
     admission::Reservation,
     identity::Subject,
-    ledger::{Ended, Entry, Intent, Submitted, Unknown, Who},
+    ledger::{Ended, Entry, Intent, Ledger, Submitted, Unknown, Who},
+    site::Site,
 };
 
 impl Relay {
-    /// Knows again what a ledger says: tasks, what is used of the day's quotas, and submits that must not be sent
-    /// twice. Called once, before the first request.
-    pub fn restore(&self, entries: Vec<Entry>) {
+    /// Writes into a ledger from now on, and knows again what it says. Called once, before the first request of the relay:
+    /// `site` is the one that will decide that.
+    pub fn open(&self, site: &Site, ledger: Ledger, known: Vec<Entry>) {
+        self.restore(site, known);
+        let is_first = self.ledger.set(ledger).is_ok();
+        debug_assert!(is_first, "a relay has one ledger");
+    }
+
+    /// Returns once there is a ledger.
+    pub async fn opened(&self) {
+        self.ledger.wait().await;
+    }
+
+    /// Knows tasks, what is used of the day's quotas, and submits that must not be sent twice.
+    fn restore(&self, site: &Site, entries: Vec<Entry>) {
         let now = self.issue.clock.unix();
         let (mut tasks, mut ends) = (HashMap::<String, Submitted>::new(), HashMap::<String, Ended>::new());
         let mut intents = HashMap::<String, Intent>::new();
@@ -48,7 +61,7 @@ impl Relay {
                 let outcome = Ok((submitted.handle.clone(), submitted.task.clone()));
                 known_again(&self.submits, &intent, outcome, now);
             }
-            self.take_up(submitted, ended.as_ref(), now);
+            self.take_up(site, submitted, ended.as_ref(), now);
         }
         // Sent, and nobody saw what became of it.
         for intent in intents.into_values() {
@@ -56,13 +69,13 @@ impl Relay {
             unknown.insert((intent.submit.clone(), intent.time), intent.into());
         }
         for lost in unknown.into_values() {
-            let _kept = self.know_use(&owner(&lost.who), Duration::from_secs(lost.time), lost.reserved);
+            let _kept = self.know_use(site, &owner(&lost.who), Duration::from_secs(lost.time), lost.reserved);
         }
     }
 
     /// Counts what was submitted before this process began.
-    fn know_use(&self, owner: &Owner, at: Duration, seconds: u64) -> Reservation {
-        match self.issue.site.load().find_entry(&owner.app) {
+    fn know_use(&self, site: &Site, owner: &Owner, at: Duration, seconds: u64) -> Reservation {
+        match site.find_entry(&owner.app) {
             Some(entry) => {
                 let allowance = entry.allowance(owner.subject.as_ref(), &self.issue.subjects);
                 allowance.know(at, seconds, self.now())
@@ -71,7 +84,7 @@ impl Relay {
         }
     }
 
-    fn take_up(&self, submitted: Submitted, ended: Option<&Ended>, now: Duration) {
+    fn take_up(&self, site: &Site, submitted: Submitted, ended: Option<&Ended>, now: Duration) {
         let at = Duration::from_secs(submitted.time);
         if at + LIFE <= now {
             return;
@@ -80,7 +93,7 @@ impl Relay {
         // What has vanished may have been billed.
         let used = ended.filter(|ended| ended.status != "UNKNOWN").map(|ended| ended.seconds);
         // The replicas hear of the end with the task, and may know of what was set aside alone.
-        let reserved = self.know_use(&owner, at, submitted.reserved);
+        let reserved = self.know_use(site, &owner, at, submitted.reserved);
         if let Some(used) = used {
             reserved.settle(used);
         }
@@ -104,7 +117,7 @@ impl Relay {
     /// # Errors
     /// If it cannot be: then it must not be sent.
     pub(super) async fn intend(&self, owner: &Owner, order: &Order, named: Named) -> Result<(), Refused> {
-        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let Some(ledger) = self.ledger.get() else { return Ok(()) };
         let intent = Intent {
             time: order.reserved.submitted().as_secs(),
             who: who(owner),
@@ -120,7 +133,7 @@ impl Relay {
 
     /// Writes down, on disk, that nobody knows what became of a submit.
     pub(super) async fn lost(&self, owner: &Owner, order: &Order, named: Named) {
-        let Some(ledger) = &self.ledger else { return };
+        let Some(ledger) = self.ledger.get() else { return };
         ledger
             .append_durably(Entry::Unknown(Unknown {
                 time: order.reserved.submitted().as_secs(),
@@ -135,7 +148,7 @@ impl Relay {
 
     /// Writes down what became of a submit: on disk, before anybody is told of the task.
     pub(super) async fn submitted(&self, task: &Task, submit: Option<[u8; 32]>) {
-        let (Some(ledger), Some(order)) = (&self.ledger, task.order()) else { return };
+        let (Some(ledger), Some(order)) = (self.ledger.get(), task.order()) else { return };
         // What cannot be written is logged by the ledger; the task is paid for, and its handle is good without.
         ledger
             .append_durably(Entry::Submitted(Submitted {
@@ -155,7 +168,7 @@ impl Relay {
 
     /// A submit was refused: it may be asked for again.
     pub(super) fn withdrawn(&self, submit: [u8; 32]) {
-        if let Some(ledger) = &self.ledger {
+        if let Some(ledger) = self.ledger.get() {
             let time = self.issue.clock.unix().as_secs();
             ledger.append(Entry::Withdrawn { time, submit: HEXLOWER.encode(&submit) });
         }
@@ -176,7 +189,7 @@ impl Relay {
         order.reserved.settle(if status == "UNKNOWN" { order.reserved.seconds() } else { seconds });
         let app = OfApp { app: task.owner.app.to_string() };
         self.metrics.audio_seconds.get_or_create(&app).inc_by(seconds);
-        if let Some(ledger) = &self.ledger {
+        if let Some(ledger) = self.ledger.get() {
             ledger.append(Entry::Ended(Ended {
                 time: self.issue.clock.unix().as_secs(),
                 submitted: task.key.submitted,

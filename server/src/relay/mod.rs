@@ -25,6 +25,7 @@ mod wait;
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
+use tokio::sync::SetOnce;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -70,8 +71,8 @@ pub struct Relay {
     poller: Poller,
     waiting: Waiting,
     metrics: Metrics,
-    /// What is written down; nothing, if there is no app of the relay.
-    ledger: Option<Ledger>,
+    /// What is written down; nothing, until there is an app of the relay.
+    ledger: SetOnce<Ledger>,
     stopping: CancellationToken,
 }
 
@@ -169,7 +170,6 @@ impl Relay {
     pub fn new(
         issue: Arc<Issue>,
         metrics: Metrics,
-        ledger: Option<Ledger>,
         shared: Option<Arc<Shared>>,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
@@ -182,7 +182,7 @@ impl Relay {
             poller: Poller::default(),
             waiting: Waiting::default(),
             metrics,
-            ledger,
+            ledger: SetOnce::new(),
             stopping: CancellationToken::new(),
         })
     }
@@ -193,7 +193,7 @@ impl Relay {
 
     /// Has all that was written down on disk.
     pub async fn flush(&self) {
-        if let Some(ledger) = &self.ledger {
+        if let Some(ledger) = self.ledger.get() {
             ledger.flush().await;
         }
     }

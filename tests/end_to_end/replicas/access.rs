@@ -13,13 +13,13 @@ use valet_server::secret::AppSecret;
 use super::{
     documented_rules, documented_user, keys,
     records::{assertion, show},
-    relay::{handle, recordings},
+    relay::handle,
 };
 use crate::{
     harness::{SECOND, SHARED, Stage, UNHURRIED},
     jose::Signer,
     redis::Redis,
-    relayed::{Relayed, status},
+    relayed::{Relayed, recordings, status},
     secrets::Log,
 };
 

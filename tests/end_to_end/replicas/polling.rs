@@ -11,14 +11,10 @@ use valet_demo::{APP, StackSettings};
 use valet_sandbox::{Fault, Operation};
 use valet_server::secret::AppSecret;
 
-use super::{
-    keys,
-    relay::{handle, recordings},
-    replicas_with,
-};
+use super::{keys, relay::handle, replicas_with};
 use crate::{
     harness::{Answer, SECOND, SHARED, UNHURRIED, answered, promptly},
-    relayed::{Relayed, status},
+    relayed::{Relayed, recordings, status},
 };
 
 const STEP: Duration = Duration::from_millis(250);

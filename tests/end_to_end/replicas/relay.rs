@@ -6,7 +6,6 @@ use ::redis::{Value, cmd};
 use reqwest::{Method, RequestBuilder};
 use tokio::task::JoinHandle;
 use valet_clock::Clock;
-use valet_demo::recordings::Recordings;
 use valet_sandbox::{Fault, Operation};
 
 use super::keys;
@@ -97,11 +96,6 @@ impl Relayed {
     pub(super) async fn polled(&self) {
         promptly(async { while self.stage.metric("valet_shared_polls_for_all").await != 1 {} }).await;
     }
-}
-
-pub(super) async fn recordings() -> Recordings {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recordings");
-    Recordings::serve(&folder).await.unwrap()
 }
 
 pub(super) fn handle(answer: &Answer) -> String {

@@ -7,15 +7,11 @@ use redis::cmd;
 use valet_clock::{Clock, ManualClock};
 use valet_demo::StackSettings;
 
-use super::{
-    keys,
-    relay::{handle, recordings},
-    replicas_with,
-};
+use super::{keys, relay::handle, replicas_with};
 use crate::{
     harness::{SECOND, SHARED, Stage, UNHURRIED, promptly},
     redis::Redis,
-    relayed::{Relayed, status},
+    relayed::{Relayed, recordings, status},
 };
 
 const STEP: Duration = Duration::from_millis(250);
