@@ -80,7 +80,10 @@ impl Report {
         if from > to {
             return Err((INVALID, format!("--from {from} is after --to {to}")));
         }
-        let usage = Usage::read(&relay.state, from, to, self.by.grouping()).map_err(failed)?;
+        let usage = Usage::read(&relay.state, from, to, self.by.grouping()).map_err(|error| {
+            let state = relay.state.display();
+            failed(format!("the ledger in {state} cannot be read: {error}; a broker's first start makes it"))
+        })?;
         if usage.unread > 0 {
             eprintln!(
                 "valet-server: {} lines of the ledger cannot be read, and are not counted",

@@ -158,8 +158,10 @@ fn wrong(field: &str, problem: &str) -> Unreadable {
 /// What a parser says, without what a caller wrote: it may be a secret in the wrong place.
 fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let (kind, place) = (text.split([':', '`', '"']).next().unwrap_or_default().trim(), error.line());
-    format!("{kind}, line {place}, column {}", error.column())
+    // Behind it there are the place once more, and names of ours.
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let kind = text.split([':', '`', '"', ',']).next().unwrap_or_default().trim();
+    format!("{kind}, line {}, column {}", error.line(), error.column())
 }
 
 #[cfg(test)]
@@ -230,6 +232,18 @@ mod tests {
             r#"{"model":"fun-asr","input":{"file_urls":["https://files.example.com/a.wav"]},"resources":[]}"#,
         ] {
             assert!(read(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_parser_says_is_told_with_its_place_once_and_without_names_of_ours() {
+        for (body, said) in [
+            ("[]", "invalid length 0, line 1, column 2"),
+            (r#"{"model":1e999}"#, "number out of range, line 1, column 14"),
+            (r#"{"model":"a","model":"b"}"#, "duplicate field, line 1, column 20"),
+            (r#"{"model":"fun-asr""#, "EOF while parsing an object, line 1, column 18"),
+        ] {
+            assert_eq!(read(body).unwrap_err(), format!("the body cannot be read: {said}"), "{body}");
         }
     }
 
