@@ -14,6 +14,7 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use moka::{policy::EvictionPolicy, sync::Cache};
+use valet_pacing::RateBudget;
 
 pub use self::gate::{Gate, network};
 use self::limit::{Aside, Day, Drawn, Rate, Seconds};
@@ -35,6 +36,8 @@ pub struct Limits {
     day: Day,
     tasks: Day,
     audio: Seconds,
+    /// How fast an app's subjects come that are not known here.
+    newcomers: RateBudget,
 }
 
 impl Limits {
@@ -44,7 +47,8 @@ impl Limits {
         let drawn = |kind: &str| Some(Drawn::new(shared?, &name(kind, app, subject)));
         let (rate, day, tasks) = (drawn("rate"), drawn("day"), drawn("tasks"));
         let audio = Seconds::new(shared.map(|shared| (name("audio", app, subject), shared.clone())));
-        Self { rate: Rate::new(now, rate), day: Day::new(day), tasks: Day::new(tasks), audio }
+        let newcomers = RateBudget::new(now);
+        Self { rate: Rate::new(now, rate), day: Day::new(day), tasks: Day::new(tasks), audio, newcomers }
     }
 }
 
@@ -97,6 +101,25 @@ impl Subjects {
         Ok(())
     }
 
+    /// What a subject has used. Of each that is not known something is kept, here and by the replicas, whatever becomes
+    /// of its request: so there are no more of them than its app has requests.
+    ///
+    /// # Errors
+    /// If they come faster than that.
+    fn admit(
+        &self,
+        (app, limits, quotas): (&Arc<str>, &Limits, &Quotas),
+        subject: &Subject,
+        now: Instant,
+    ) -> Result<Arc<Limits>, Stopped> {
+        if let Some(known) = self.known.get(&(app.clone(), subject.clone())) {
+            return Ok(known);
+        }
+        let newcomer = limits.newcomers.take(now, quotas.rate);
+        newcomer.map_err(|wait| Stopped::reached("rate", wait))?;
+        Ok(self.of(app, subject, now))
+    }
+
     fn of(&self, app: &Arc<str>, subject: &Subject, now: Instant) -> Arc<Limits> {
         self.known.get_with((app.clone(), subject.clone()), || {
             Arc::new(Limits::new(app, Some(subject), self.shared.as_ref(), now))
@@ -126,7 +149,7 @@ pub async fn admit<'s>(
 ) -> Result<Admitted<'s>, Stopped> {
     let quotas = grant.quotas();
     if let Some(subject) = grant.subject().filter(|_| quotas.limit_subjects()) {
-        let subject = subjects.of(&grant.caller().app().id, subject, now.instant);
+        let subject = subjects.admit((&grant.caller().app().id, app, quotas), subject, now.instant)?;
         if let Some(rate) = quotas.subject_rate {
             subject.rate.take("subject_rate", now, rate).await?;
         }
@@ -162,8 +185,11 @@ impl Allowance<'_> {
     /// # Errors
     /// The limit that was reached.
     pub async fn admit(&self, now: Now) -> Result<(), Stopped> {
-        if let (Some(subject), Some(rate)) = (self.of_subject(now), self.quotas.subject_rate) {
-            subject.rate.take("subject_rate", now, rate).await?;
+        if let Some(subject) = self.subject.filter(|_| self.quotas.limit_subjects()) {
+            let subject = self.subjects.admit((self.app, self.limits, self.quotas), subject, now.instant)?;
+            if let Some(rate) = self.quotas.subject_rate {
+                subject.rate.take("subject_rate", now, rate).await?;
+            }
         }
         self.limits.rate.take("rate", now, self.quotas.rate).await
     }

@@ -1,9 +1,11 @@
 //! Limits of all replicas together, and of each while it is alone.
 
+use reqwest::Method;
+use serde_json::json;
 use valet_demo::StackSettings;
 
 use super::replicas;
-use crate::harness::{Answer, SECOND, UNHURRIED};
+use crate::harness::{Answer, SECOND, UNHURRIED, answered};
 
 #[tokio::test]
 async fn limits_are_those_of_all_replicas_together() {
@@ -24,6 +26,24 @@ async fn limits_are_those_of_all_replicas_together() {
     }
     // A permit of the rate that is refused by the day is spent, as it is by a single broker.
     assert_eq!(outcomes, [(200, None), (200, None), reached("tokens_per_day"), reached("tokens_per_day")]);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn subjects_that_are_named_faster_than_the_app_may_ask_leave_nothing_behind() {
+    let app = "rate = { per_second = 1, burst = 3 }\nmay_name_subject = true\nsubject_tokens_per_day = 5";
+    let mut stage = replicas(2, StackSettings { app: app.into(), ..StackSettings::default() }).await;
+    let mut issued = 0;
+    for number in 0..40 {
+        let ask = stage.request_of(number % 2, Method::POST, "/v1/tokens");
+        let ask = ask.bearer_auth(stage.stack.secret.expose());
+        let answer = answered(ask.json(&json!({ "subject": format!("user {number}") }))).await;
+        assert!(answer.status == 200 || answer.json()["limit"] == "rate", "{}", answer.text);
+        issued += u64::from(answer.status == 200);
+    }
+    assert_eq!(issued, 3);
+    let kept = stage.redis().count("*permits:day:*");
+    assert!(kept <= 6, "of two replicas, as many as each lets in: {kept}");
     stage.stop().await;
 }
 
