@@ -120,7 +120,10 @@ impl Reload {
 
     #[tracing::instrument(name = "reload", skip_all)]
     async fn apply(&mut self, mut config: Config) {
-        if let Err(error) = config.make_keys(Some(&self.applied), self.parts.clock.unix()) {
+        let with_open_folder = self.with_open_folder(&config);
+        if with_open_folder.is_none()
+            && let Err(error) = config.make_keys(Some(&self.applied), self.parts.clock.unix())
+        {
             return self.parts.failed(&error);
         }
         let issue = &self.parts.issue;
@@ -137,7 +140,8 @@ impl Reload {
         if let Some((shared, settings)) = shared.zip(config.shared.as_ref()) {
             shared.reconfigure(settings);
         }
-        let site = Site::new(&config, &self.parts.clock, &self.parts.token_metrics, shared, Some(&before));
+        let in_force = with_open_folder.as_ref().unwrap_or(&config);
+        let site = Site::new(in_force, &self.parts.clock, &self.parts.token_metrics, shared, Some(&before));
         let site = match site {
             Ok(site) => Arc::new(site),
             Err(error) => return self.parts.failed(&error),
@@ -146,6 +150,9 @@ impl Reload {
             // Before the first request that may be written down, and counted.
             self.parts.relay.open(&site, ledger, known);
             self.opened = config.relay.clone();
+        }
+        if let Some((opened, relay)) = self.opened.as_mut().zip(in_force.relay.as_ref()) {
+            opened.keys.clone_from(&relay.keys);
         }
         issue.site.store(site.clone());
         site.replaces(&before);
@@ -167,6 +174,17 @@ impl Reload {
         tracing::info!(apps, upstreams, "configuration reloaded");
         self.applied = config;
         self.parts.applied();
+    }
+
+    /// `config`, but with the folder whose ledger is open and the keys in force, if it names another folder: that is one
+    /// for the next start. What was given out is good by the keys of this one.
+    fn with_open_folder(&self, config: &Config) -> Option<Config> {
+        let (opened, relay) = self.opened.as_ref().zip(config.relay.as_ref())?;
+        let is_another = opened.state != relay.state;
+        is_another.then(|| {
+            let (state, keys) = (opened.state.clone(), opened.keys.clone());
+            Config { relay: Some(config::Relay { state, keys, ..relay.clone() }), ..config.clone() }
+        })
     }
 
     /// The relay's ledger, if this is the first configuration that has a relay.

@@ -248,6 +248,23 @@ async fn the_keys_outlive_the_broker_and_their_loss() {
 }
 
 #[tokio::test]
+async fn another_folder_is_one_for_the_next_start() {
+    let (relayed, other) = (Relayed::new().await, TempDir::new().unwrap());
+    let stage = &relayed.stage;
+    let token = stage.ask().await.token();
+    let [old, new] = [relayed.state.path(), other.path()].map(|path| path.display().to_string());
+    let keys = stage.page("/.well-known/jwks.json").await.json();
+    for config in [stage.stack.config.replace(&old, &new), stage.stack.config.clone()] {
+        reload(stage, &config).await;
+        let opens = answered(stage.request(Method::GET, "/api/v1/tasks/").bearer_auth(&token));
+        assert_eq!(opens.await.status, 200);
+        assert_eq!(stage.page("/.well-known/jwks.json").await.json(), keys);
+    }
+    assert!(!other.path().join("keys.json").exists(), "whoever begins there makes its keys");
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_that_is_taken_away_takes_its_tokens_with_it() {
     let (relayed, other) = (Relayed::new().await, Relayed::new().await);
     let (stage, file) = (&relayed.stage, relayed.state.path().join("keys.json"));
