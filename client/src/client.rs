@@ -82,7 +82,7 @@ impl Client {
     pub fn wait(&self, id: &TaskId) -> Wait<'static> {
         let Inner { api, poller, manner } = &*self.0;
         let (poller, clock, manner) = (poller.clone(), api.clock.clone(), *manner);
-        Wait { poller, clock, id: id.clone(), manner, deadline: None, on_progress: None }
+        Wait { poller, clock, id: id.clone(), manner, deadline: None, on_progress: None, on_trouble: None }
     }
 
     /// What becomes of a task, at each change of its status until it has ended.

@@ -16,13 +16,15 @@ use valet_pacing::PollSchedule;
 use crate::{
     Error, Kind, Status, Task, TaskId,
     error::printable,
-    poller::{Manner, Poller, Watch},
+    poller::{Manner, Poller, Seen, Watch},
 };
 
 /// A task that is watched, and its status when it was last told; nothing once it has ended.
-type Seen = Option<(Watch, Option<Status>)>;
+type Open = Option<(Watch, Option<Status>)>;
 /// Told of a task each time something was learnt of it.
 type Report<'r> = Box<dyn FnMut(&Task) + Send + 'r>;
+/// Told of each look that failed.
+type TroubleReport<'r> = Box<dyn FnMut(&Error) + Send + 'r>;
 
 /// A wait for the end of a task: set it up, then `.await` it. Dropped, it costs nothing further.
 #[must_use = "a wait does nothing until it is awaited"]
@@ -33,13 +35,25 @@ pub struct Wait<'r> {
     pub(crate) manner: Manner,
     pub(crate) deadline: Option<Duration>,
     pub(crate) on_progress: Option<Report<'r>>,
+    pub(crate) on_trouble: Option<TroubleReport<'r>>,
 }
 
 impl<'r> Wait<'r> {
     /// Calls `report` with the task each time something was learnt of it.
-    pub fn on_progress<'n>(self, report: impl FnMut(&Task) + Send + 'n) -> Wait<'n> {
-        let Self { poller, clock, id, manner, deadline, .. } = self;
-        Wait { poller, clock, id, manner, deadline, on_progress: Some(Box::new(report)) }
+    pub fn on_progress<'n>(self, report: impl FnMut(&Task) + Send + 'n) -> Wait<'n>
+    where
+        'r: 'n,
+    {
+        Wait { on_progress: Some(Box::new(report)), ..self }
+    }
+
+    /// Calls `report` with the reason each time a look at the task fails and is made again: the network, the broker
+    /// or the service is away, or asks for fewer looks. The wait goes on, for as long as that takes.
+    pub fn on_trouble<'n>(self, report: impl FnMut(&Error) + Send + 'n) -> Wait<'n>
+    where
+        'r: 'n,
+    {
+        Wait { on_trouble: Some(Box::new(report)), ..self }
     }
 
     /// Gives up after `limit` with [`Kind::Deadline`]; the task goes on. Without one it waits for as
@@ -96,7 +110,15 @@ impl<'r> Wait<'r> {
         self.id.checked()?;
         let mut watch = self.poller.watch(&self.id, self.manner);
         loop {
-            let task = watch.next().await?;
+            let task = match watch.next().await? {
+                Seen::Task(task) => task,
+                Seen::Trouble(error) => {
+                    if let Some(report) = &mut self.on_trouble {
+                        report(&error);
+                    }
+                    continue;
+                }
+            };
             if let Some(report) = &mut self.on_progress {
                 report(&task);
             }
@@ -108,10 +130,10 @@ impl<'r> Wait<'r> {
 }
 
 /// The next change after the status that was seen last, and where to go on.
-async fn next_change(open: Seen) -> Result<Option<(Task, Seen)>, Error> {
+async fn next_change(open: Open) -> Result<Option<(Task, Open)>, Error> {
     let Some((mut watch, mut last)) = open else { return Ok(None) };
     loop {
-        let task = watch.next().await?;
+        let Seen::Task(task) = watch.next().await? else { continue };
         if last.replace(task.status().clone()).as_ref() != Some(task.status()) {
             let open = (!task.status().is_final()).then_some((watch, last));
             return Ok(Some(((*task).clone(), open)));

@@ -14,7 +14,7 @@ use valet_pacing::{Agenda, BackOff, Expected, Forecast, Listing, Progress};
 
 pub(super) use self::waits::Waited;
 use super::{
-    Manner, News,
+    Manner, News, Seen,
     held::Held,
     recent::{Recent, Submitted},
     sweep::{Sweep, status_of},
@@ -229,7 +229,7 @@ impl Board {
             let took = (entry.unfinished - entry.born + (now - entry.born)) / 2;
             self.forecast.learn(took, entry.manner.length);
         }
-        self.tell(key, &Ok(Arc::new(task)));
+        self.tell(key, &Ok(Seen::Task(Arc::new(task))));
         if is_final {
             self.forget(key);
             return Learnt::Ended;
@@ -255,6 +255,7 @@ impl Board {
         entry.failures += 1;
         let told = error.retry_after().unwrap_or_default().min(LONGEST_WAIT);
         self.agenda.put(key, now + wait.max(told));
+        self.tell(key, &Ok(Seen::Trouble(error.clone())));
         true
     }
 
@@ -307,7 +308,7 @@ impl Board {
             entry.unfinished = sweep.began;
             if entry.status.replace(status.clone()).as_ref() != Some(status) {
                 let task = Task::listed(entry.id.clone(), status.clone());
-                self.tell(key, &Ok(Arc::new(task)));
+                self.tell(key, &Ok(Seen::Task(Arc::new(task))));
             }
             self.missing.remove(&key);
             self.look_later(key, now, stretch);

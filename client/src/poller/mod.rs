@@ -20,8 +20,16 @@ use valet_pacing::PollSchedule;
 use self::board::Board;
 use crate::{Error, Task, TaskId, api::Api};
 
-/// What is known of a task after a look, or why it cannot be waited for any more.
-pub(crate) type News = Result<Arc<Task>, Error>;
+/// What a look came to, or why the task cannot be waited for any more.
+pub(crate) type News = Result<Seen, Error>;
+
+/// What a look came to.
+#[derive(Clone)]
+pub(crate) enum Seen {
+    Task(Arc<Task>),
+    /// It failed, and the next one may not.
+    Trouble(Error),
+}
 
 /// Looks at the tasks that are watched. Clones are the same.
 #[derive(Clone)]

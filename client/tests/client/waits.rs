@@ -177,3 +177,23 @@ async fn a_task_is_canceled_where_it_is_documented() {
     let cancel = server.journal().into_iter().rfind(|r| r.path == "/api/v1/tasks/t-1/cancel").unwrap();
     assert_eq!(cancel.method, "POST");
 }
+
+#[tokio::test]
+async fn a_look_that_fails_is_told_of_and_the_wait_goes_on() {
+    let clock = ManualClock::new();
+    let replies = [
+        task("t-1", "RUNNING", &[]),
+        Reply::HangUp,
+        service_error(503, "SystemError"),
+        task("t-1", "SUCCEEDED", &[]),
+    ];
+    let server = telling(&clock, replies).await;
+    let client = client(&server, &clock);
+    let (mut seen, mut troubles) = (Vec::new(), Vec::new());
+    let wait = client.wait(&"t-1".into());
+    let wait = wait.on_trouble(|error| troubles.push(error.kind()));
+    let wait = wait.on_progress(|task| seen.push(task.status().clone()));
+    turn_until(&clock, wait.into_future()).await.unwrap();
+    assert_eq!(seen, [Status::Running, Status::Succeeded]);
+    assert_eq!(troubles, [Kind::Lost, Kind::Unavailable]);
+}

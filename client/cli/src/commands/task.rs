@@ -28,6 +28,7 @@ pub(crate) async fn run(
     let task = if arguments.wait {
         progress.begun(&id, 0);
         let mut wait = client.wait(&id).on_progress(|task| progress.looked(task));
+        wait = wait.on_trouble(|error| progress.trouble(error));
         if let Some(limit) = arguments.deadline {
             wait = wait.deadline(limit);
         }

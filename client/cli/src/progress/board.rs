@@ -9,7 +9,12 @@ pub(super) struct Board {
     tasks: Vec<Row>,
     /// Recordings of the run, those of tasks that have not begun too.
     planned: usize,
+    /// Looks that failed since one did not.
+    failures: usize,
 }
+
+/// So many looks in a row may fail for each task before anybody is told.
+const PATIENCE: usize = 3;
 
 struct Row {
     id: TaskId,
@@ -33,6 +38,7 @@ impl Board {
 
     /// Takes a look at a task in: how many of its recordings are done, of how many.
     pub(super) fn note(&mut self, task: &Task) -> (usize, usize) {
+        self.failures = 0;
         let Some(row) = self.tasks.iter_mut().find(|row| row.id == *task.id()) else { return (0, 0) };
         row.status = Some(task.status().clone());
         if let Some(metrics) = &task.output.task_metrics {
@@ -46,6 +52,12 @@ impl Board {
             row.done = row.recordings;
         }
         (row.done, row.recordings)
+    }
+
+    /// A look has failed; whether it is time to say so.
+    pub(super) fn fails(&mut self) -> bool {
+        self.failures += 1;
+        self.failures == PATIENCE * self.unsettled().len().max(1)
     }
 
     pub(super) fn settled(&mut self, id: &TaskId) {
@@ -132,6 +144,15 @@ mod tests {
         // Of a task alone all are wanted.
         board.begun(&"t-2".into(), 0);
         assert_eq!(board.note(&task("t-2", "SUCCEEDED", Some(metrics))), (6, 6));
+    }
+
+    #[test]
+    fn troubles_are_told_once_when_no_look_comes_to_anything() {
+        let mut board = Board::default();
+        (0..5).for_each(|number| board.begun(&format!("t-{number}").into(), 1));
+        assert!(!(0..14).any(|_| board.fails()));
+        board.note(&task("t-1", "RUNNING", None));
+        assert_eq!((0..40).filter(|_| board.fails()).collect::<Vec<_>>(), [14], "the third of each");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use valet_client::{FileFailure, Task, TaskId};
+use valet_client::{Error, FileFailure, Task, TaskId};
 
 use self::{board::Board, event::Event};
 use crate::{
@@ -101,6 +101,22 @@ impl Progress {
         let (done, recordings) = self.board().note(task);
         self.tell(&Event::Status { task: task.id(), status: task.status().as_str(), done, recordings });
         self.show();
+    }
+
+    /// A look at a task failed, and is made again. Told once none of several has come to anything: one that fails
+    /// now and then is nobody's business.
+    pub(crate) fn trouble(&self, error: &Error) {
+        if self.board().fails() {
+            self.note(&format!(
+                "nothing is heard of the tasks: {error}\n  They go on, and are looked at again until that works; an \
+                 interrupt leaves them to another run."
+            ));
+        }
+    }
+
+    /// Submits are throttled, and tried again.
+    pub(crate) fn slowed(&self) {
+        self.line("the service asks for fewer requests: what is not submitted yet waits".to_owned());
     }
 
     /// A transcript was written.

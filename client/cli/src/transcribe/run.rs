@@ -126,7 +126,10 @@ impl Run<'_> {
                 self.note(Entry::NotSubmitted { intent, code, message })?;
             }
             match error.kind() {
-                Kind::Throttled if rounds < PATIENCE => rounds += 1,
+                Kind::Throttled if rounds < PATIENCE => {
+                    rounds += 1;
+                    self.progress.slowed();
+                }
                 Kind::InvalidRequest | Kind::Refused => return self.give_up(places, &failure),
                 _ => return self.leave(places, &failure),
             }
@@ -233,6 +236,7 @@ impl Run<'_> {
         let Some(id) = attempt.task else { return self.leave(places, &Failure::undecided()) };
         self.progress.begun(&id, places.len());
         let mut wait = self.client.wait(&id).on_progress(|task| self.progress.looked(task));
+        wait = wait.on_trouble(|error| self.progress.trouble(error));
         if let Some(ends) = self.ends {
             wait = wait.deadline(ends.saturating_duration_since(self.clock.now()));
         }

@@ -305,3 +305,12 @@ fn a_line_of_the_journal_that_cannot_be_written_whole_is_taken_back() {
     assert_eq!(stage.run(&line).code, 0);
     assert_eq!(stage.submitted(), [url("one"), url("two")]);
 }
+
+#[test]
+fn whoever_waits_for_a_service_that_is_away_is_told_so() {
+    let stage = Stage::new();
+    stage.sandbox.script(Fault::on(Operation::Query).reset().times(4));
+    let run = stage.run(&["transcribe", &url("one")]);
+    assert_eq!((run.code, run.out.as_str()), (0, said("one").as_str()), "{}", run.err);
+    assert_eq!(run.err.matches("nothing is heard of the tasks").count(), 1, "{}", run.err);
+}

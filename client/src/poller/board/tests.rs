@@ -158,7 +158,7 @@ impl Model {
 
     fn hear(&mut self, at: Duration, run: &mut Run) {
         while let Ok(news) = self.news.1.try_recv() {
-            let task = news.expect("no error ends a wait here");
+            let Seen::Task(task) = news.expect("no error ends a wait here") else { continue };
             let number = number_of(task.id());
             if task.status().is_final() {
                 assert!(at >= self.tasks[number].ends && run.told[number].is_none(), "told once, and truly");
