@@ -73,6 +73,44 @@ async fn nothing_of_the_upstreams_own_places_is_told() {
 }
 
 #[tokio::test]
+async fn an_app_may_be_held_to_so_many_requests_at_the_relay_and_takes_nothing_from_others() {
+    let other = valet_server::secret::AppSecret::generate();
+    let others = format!("[apps.other]\nmode = \"relay\"\nsecrets = [\"{}\"]", other.hash());
+    let relayed = Relayed::with("relay_rate = { per_second = 1, burst = 5 }", &others).await;
+    let bearer = relayed.token(None).await;
+    // What is submitted is counted elsewhere.
+    for _ in 0..6 {
+        relayed.submitted(&bearer).await;
+    }
+    let doors = || {
+        [
+            relayed.request(Method::GET, "/tasks/x", &bearer),
+            relayed.request(Method::GET, "/tasks/x", &bearer).header("prefer", "wait=30"),
+            relayed.request(Method::POST, "/tasks/wait", &bearer).json(&json!({ "task_ids": ["x", "y"] })),
+            relayed.request(Method::GET, "/tasks/", &bearer),
+            relayed.request(Method::POST, "/tasks/x/cancel", &bearer),
+        ]
+    };
+    for (request, expected) in doors().into_iter().zip([200, 200, 200, 200, 400]) {
+        assert_eq!(answered(request).await.status, expected);
+    }
+    for request in doors() {
+        let answer = answered(request).await;
+        assert_eq!(code(&answer), (429, "Throttling.RateQuota".into()), "{}", answer.text);
+        assert!(
+            answer.text.contains("relay_rate") && answer.header("retry-after") == Some("1"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(relayed.get("/tasks/", other.expose()).await.status, 200);
+    relayed.submitted(&bearer).await;
+    relayed.stage.turn(SECOND).await;
+    assert_eq!(relayed.get("/tasks/", &bearer).await.status, 200);
+    assert_eq!(relayed.get("/tasks/", &bearer).await.status, 429);
+    relayed.stage.stop().await;
+}
+
+#[tokio::test]
 async fn one_request_asks_of_each_task_once() {
     let relayed = Relayed::new().await;
     let bearer = relayed.token(None).await;

@@ -7,7 +7,7 @@ mod gate;
 mod limit;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,8 @@ pub struct Limits {
     audio: Seconds,
     /// How fast an app's subjects come that are not known here.
     newcomers: RateBudget,
+    /// Of an app that has such a limit.
+    relay: OnceLock<Box<Rate>>,
 }
 
 impl Limits {
@@ -47,8 +49,8 @@ impl Limits {
         let drawn = |kind: &str| Some(Drawn::new(shared?, &name(kind, app, subject)));
         let (rate, day, tasks) = (drawn("rate"), drawn("day"), drawn("tasks"));
         let audio = Seconds::new(shared.map(|shared| (name("audio", app, subject), shared.clone())));
-        let newcomers = RateBudget::new(now);
-        Self { rate: Rate::new(now, rate), day: Day::new(day), tasks: Day::new(tasks), audio, newcomers }
+        let (rate, day, tasks) = (Rate::new(now, rate), Day::new(day), Day::new(tasks));
+        Self { rate, day, tasks, audio, newcomers: RateBudget::new(now), relay: OnceLock::new() }
     }
 }
 
@@ -192,6 +194,19 @@ impl Allowance<'_> {
             }
         }
         self.limits.rate.take("rate", now, self.quotas.rate).await
+    }
+
+    /// Takes a request at the relay that is no submit from the app's rate of those, if it has one.
+    ///
+    /// # Errors
+    /// If that is reached.
+    pub async fn admit_request(&self, now: Now) -> Result<(), Stopped> {
+        let Some(quota) = self.quotas.relay_rate else { return Ok(()) };
+        let rate = self.limits.relay.get_or_init(|| {
+            let drawn = |shared| Drawn::new(shared, &name("relay", self.app, None));
+            Box::new(Rate::new(now.instant, self.subjects.shared.as_ref().map(drawn)))
+        });
+        rate.take("relay_rate", now, quota).await
     }
 
     /// Takes a task from the quotas of the day, and sets `seconds` of audio aside for it; all or nothing but for the

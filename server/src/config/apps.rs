@@ -174,6 +174,9 @@ fn quotas(fields: &mut Fields<'_>, has_subjects: bool, is_relay: bool) -> Quotas
             .optional_table("subject_rate")
             .map(|table| quota(table, "per_second", 1, (1, 10))),
         subject_tokens_per_day: fields.integer("subject_tokens_per_day", a_day.clone()),
+        relay_rate: fields
+            .optional_table("relay_rate")
+            .map(|table| quota(table, "per_second", 1, (1000, 10_000))),
         tasks_per_day: fields.integer("tasks_per_day", a_day.clone()),
         subject_tasks_per_day: fields.integer("subject_tasks_per_day", a_day.clone()),
         audio_seconds_per_day: fields.integer("audio_seconds_per_day", a_day.clone()).map(u64::from),
@@ -194,6 +197,7 @@ fn quotas(fields: &mut Fields<'_>, has_subjects: bool, is_relay: bool) -> Quotas
         }
     }
     for (limit, is_set) in [
+        ("relay_rate", quotas.relay_rate.is_some()),
         ("tasks_per_day", quotas.tasks_per_day.is_some()),
         ("subject_tasks_per_day", quotas.subject_tasks_per_day.is_some()),
         ("audio_seconds_per_day", quotas.audio_seconds_per_day.is_some()),

@@ -301,6 +301,8 @@ pub struct Quotas {
     pub subject_rate: Option<Quota>,
     /// The most tokens each of its subjects may ask for in a day of UTC.
     pub subject_tokens_per_day: Option<u32>,
+    /// How fast it may ask at the relay for anything but a submit.
+    pub relay_rate: Option<Quota>,
     /// The most tasks the app may submit at the relay in a day of UTC.
     pub tasks_per_day: Option<u32>,
     /// The most tasks each of its subjects may submit.

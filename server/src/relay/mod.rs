@@ -260,6 +260,11 @@ impl Relay {
         Ok(asker)
     }
 
+    /// Takes a request that is no submit from the rate of its app: whatever it asks for, it costs the broker something.
+    async fn admit_request(&self, entry: &Entry) -> Result<(), Refused> {
+        Ok(entry.allowance(None, &self.issue.subjects).admit_request(self.now()).await?)
+    }
+
     /// Who asks. Looked at anew for each request: a token that was revoked, and one whose app was disabled,
     /// opens nothing from that moment on.
     fn asker<'s>(&self, site: &'s Site, shown: &Shown) -> Result<Asker<'s>, Refused> {

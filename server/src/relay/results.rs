@@ -77,6 +77,7 @@ impl Relay {
                 noted.owner = Some(owner);
             }
         }
+        self.admit_request(entry).await?;
         let private = site.has_private_hosts();
         let url = place(&key.url, private).ok_or(Refused::NoResult)?;
         let is_local = private && url.scheme() == "http";

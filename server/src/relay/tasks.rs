@@ -71,6 +71,7 @@ impl Relay {
     ) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, noted)?;
+        self.admit_request(asker.entry).await?;
         let task = self.task(&site, &asker, handle).await?;
         // The upstream says the same of a task that never was.
         let task = task.ok_or_else(not_pending)?;
@@ -124,6 +125,7 @@ impl Relay {
     pub async fn list(&self, shown: &Shown, arrival: &Arrival, page: &Page) -> Result<Document, Refused> {
         let site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
+        self.admit_request(asker.entry).await?;
         asker.entry.policy.access()?;
         self.catch_up().await?;
         let (number, size) = (page.number.unwrap_or(1).max(1), page.size.unwrap_or(10).clamp(1, 100));

@@ -92,6 +92,7 @@ impl Relay {
     ) -> Result<Told, Refused> {
         let mut site = self.issue.site.load_full();
         let asker = self.admitted(&site, shown, arrival, &mut Noted::default())?;
+        self.admit_request(asker.entry).await?;
         let mut tasks = Vec::with_capacity(handles.len());
         for handle in handles {
             tasks.push(self.task(&site, &asker, handle).await?);
