@@ -172,10 +172,11 @@ fn a_trail_that_cannot_be_written_refuses_if_it_is_told_to_and_recovers() {
         trail.event(Event::Stop, Duration::from_secs(1));
         until(|| trail.0.metrics.failing.get() == 1);
         assert_eq!(trail.accepts(), !refuse);
-        // Somebody makes room.
-        fs::remove_file(&link).unwrap();
+        // Somebody makes room, at once: whoever tries meanwhile would make a file where there is none.
         fs::write(&good, "").unwrap();
-        std::os::unix::fs::symlink(&good, &link).unwrap();
+        let next = folder.path().join("next");
+        std::os::unix::fs::symlink(&good, &next).unwrap();
+        fs::rename(&next, &link).unwrap();
         until(|| trail.accepts() && trail.0.metrics.failing.get() == 0);
         writer.close();
         assert_eq!(trail.0.metrics.lost.get(), 1);
