@@ -348,6 +348,11 @@ async fn a_task_whose_day_is_over_is_looked_up_by_whoever_is_asked() {
     stage.clock.advance(SECOND * 3600 * 20);
     promptly(sandbox.wait_for_work(2)).await;
     stage.pass(5).await;
+    // Whoever is still being followed is told of as it was, while another is looked at.
+    let bearer = relayed.token(None).await;
+    for task in [&late, &lost] {
+        relayed.ended(task, &bearer).await;
+    }
     stage.clock.advance(SECOND * 3600 * 5);
     stage.pass(5).await;
     let bearer = relayed.token(None).await;
