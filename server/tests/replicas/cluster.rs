@@ -1,9 +1,8 @@
-//! A sandbox in this process, a Redis and replicas beside it.
+//! A sandbox in this process, and replicas beside it on a Redis of their own.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -22,12 +21,17 @@ use valet_clock::{Clock, ClockExt, SystemClock};
 use valet_sandbox::{Sandbox, SandboxHandle, Settings};
 use valet_server::{keyring::Keyring, secret::AppSecret};
 
-use crate::{Tokens, WHILE, island::Island};
+use crate::{Tokens, WHILE, island::Island, redis::Redis};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_valet-server");
 const KEY: &str = "sk-replicas";
-/// What serves the shared state.
-const SERVES: &str = "redis-server";
+/// Settings of replicas to which the Redis is away only if it is: the machine may be busy.
+const PATIENT: &str = "connect_milliseconds = 10000\nresponse_milliseconds = 10000\n";
+/// Settings of replicas that are to find out in a test that it does not answer.
+const IMPATIENT: &str = "connect_milliseconds = 2000\nresponse_milliseconds = 2000\n";
+/// Settings of a relay whose folder is the replica's own.
+const RELAY: &str = "public_url = \"http://127.0.0.1:9\"\n[relay]\nstate = \"STATE\"\nprivate_hosts = true\n\
+                     [relay.waiting]\nper_owner = 1000\n";
 /// What should come about, but does not, fails after so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,10 +45,10 @@ pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// A process that can be stopped in every way.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
@@ -56,74 +60,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A redis-server.
-pub(crate) struct Redis {
-    process: Process,
-    /// Where each replica finds it.
-    addresses: Vec<SocketAddr>,
-}
-
-impl Redis {
-    /// For so many replicas; on an island, each by its own wire.
-    async fn start(replicas: usize, island: Option<&Island>) -> Self {
-        // Below those that the system gives to connections that go out: it is not taken before it is bound, and bound again.
-        let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-        let port =
-            (0..1000).map(|_| fastrand::u16(20_000..32_000)).find(free).expect("not every port is taken");
-        let address = |replica| island.map_or(Ipv4Addr::LOCALHOST, |island| island.address(replica));
-        let addresses: Vec<SocketAddr> =
-            (0..replicas).map(|replica| (address(replica), port).into()).collect();
-        let server = island.map_or_else(|| Command::new(SERVES), |island| island.command(SERVES));
-        let redis = Self { process: serve(server, &addresses), addresses };
-        redis.serves().await;
-        // As if it had been there for a while: nobody waits for what others may still add.
-        let _: () = redis::cmd("SET").arg("valet:epoch").arg("0:0").query(&mut redis.connection()).unwrap();
-        redis
-    }
-
-    fn client(&self) -> redis::Client {
-        let address = self.addresses[0];
-        redis::Client::open((address.ip().to_string(), address.port())).unwrap()
-    }
-
-    fn connection(&self) -> redis::Connection {
-        self.client().get_connection().unwrap()
-    }
-
-    async fn serves(&self) {
-        until(async || self.client().get_connection().is_ok()).await;
-    }
-
-    pub(crate) fn pause(&self) {
-        self.process.signal(Signal::STOP);
-    }
-
-    pub(crate) fn resume(&self) {
-        self.process.signal(Signal::CONT);
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.process.0.kill().unwrap();
-        self.process.0.wait().unwrap();
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.process = serve(Command::new(SERVES), &self.addresses);
-    }
-
-    pub(crate) fn flush(&self) {
-        let _: () = redis::cmd("FLUSHALL").query(&mut self.connection()).unwrap();
-    }
-}
-
-fn serve(mut server: Command, addresses: &[SocketAddr]) -> Process {
-    let hosts: BTreeSet<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    server.args(["--protected-mode", "no", "--save", "", "--port"]).arg(addresses[0].port().to_string());
-    server.arg("--bind").args(hosts);
-    let started = server.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-    Process(started.expect("redis-server is installed"))
 }
 
 /// A broker.
@@ -195,24 +131,38 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start(replicas: usize) -> Self {
-        Self::start_with(replicas, None, "mode = \"direct\"", "").await
+        Self::start_with(replicas, None, "mode = \"direct\"", "", PATIENT).await
+    }
+
+    /// The same, whose replicas do not wait long for the Redis.
+    pub(crate) async fn start_impatient(replicas: usize) -> Self {
+        Self::start_with(replicas, None, "mode = \"direct\"", "", IMPATIENT).await
     }
 
     /// The same, whose replicas can be cut from the Redis; with more settings of the app.
     pub(crate) async fn start_on_wires(replicas: usize, app: &str) -> Self {
         let app = format!("mode = \"direct\"\n{app}");
-        Self::start_with(replicas, Some(Island::with_wires(replicas)), &app, "").await
+        Self::start_with(replicas, Some(Island::with_wires(replicas)), &app, "", IMPATIENT).await
     }
 
     /// With an app at the relay, as many of whose requests wait as there are, and whose tasks are looked at one by one;
     /// every replica has a folder of its own, with the same keys.
     pub(crate) async fn with_relay(replicas: usize) -> Self {
-        let relay = "public_url = \"http://127.0.0.1:9\"\n[relay]\nstate = \"STATE\"\nprivate_hosts = true\n\
-                     [relay.waiting]\nper_owner = 1000\n";
-        Self::start_with(replicas, None, "mode = \"relay\"", relay).await
+        Self::start_with(replicas, None, "mode = \"relay\"", RELAY, PATIENT).await
     }
 
-    async fn start_with(replicas: usize, island: Option<Island>, app: &str, relay: &str) -> Self {
+    /// The same, whose replicas do not wait long for the Redis.
+    pub(crate) async fn impatient_with_relay(replicas: usize) -> Self {
+        Self::start_with(replicas, None, "mode = \"relay\"", RELAY, IMPATIENT).await
+    }
+
+    async fn start_with(
+        replicas: usize,
+        island: Option<Island>,
+        app: &str,
+        relay: &str,
+        patience: &str,
+    ) -> Self {
         // What is asked beyond the limit is counted, not refused: replicas that are refused ask less.
         let settings = Settings::default().with_key(KEY).with_queries_per_second(1000);
         let sandbox = Sandbox::bind(settings, Arc::new(SystemClock)).await.unwrap();
@@ -228,7 +178,7 @@ impl Cluster {
         let config = |number: usize| {
             format!(
                 "listen = \"127.0.0.1:0\"\nmetrics_listen = \"127.0.0.1:0\"\n\
-                 {relay}[shared]\nurl = \"redis://{}\"\nallow_plain = true\n\
+                 {relay}[shared]\nurl = \"redis://{}\"\nallow_plain = true\n{patience}\
                  keys = [{{ id = \"1\", file = {key:?} }}]\n\
                  [upstreams.sandbox]\nbase_url = {base_url:?}\nkeys = [{{ env = \"KEY\" }}]\n\
                  list_page = 0\n[apps.acme]\nsecrets = [\"{}\"]\n\

@@ -6,6 +6,8 @@
 mod cluster;
 /// A network that can be cut.
 mod island;
+/// What the replicas share their state on.
+mod redis;
 /// The relay: whoever polls or submits is killed or paused.
 mod relay;
 
@@ -67,7 +69,7 @@ async fn a_replica_paused_beyond_its_lease_replaces_nothing_when_it_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_holds_no_request_and_is_rejoined_when_it_goes_on() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::start_impatient(2).await;
     cluster.redis.pause();
     // Nothing is in hand: it would be asked for.
     let (first, second) = (cluster.ask(0).await.unwrap(), cluster.ask(1).await.unwrap());
