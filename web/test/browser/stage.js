@@ -2,7 +2,7 @@
 // provider's key; and a Chromium that can be asked what it sent and said.
 
 import { spawn } from 'node:child_process';
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { generateKeyPairSync, randomInt, sign } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request as requested } from 'node:http';
 import { createServer as createSocket } from 'node:net';
@@ -48,10 +48,13 @@ export async function start({ pending = 0.3, running = 1.5, more = '', path = ''
     const begin = async () => {
       const began = [];
       // One after another: the first makes the keys that all have.
-      for (const { config, ready, log } of brokers) {
+      for (const { port, config, ready, log } of brokers) {
         rmSync(ready, { force: true });
-        began.push(run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, log, stops));
-        await until(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'the broker serves');
+        const process = run('valet-server', ['serve', '--config', config, '--ready-file', ready], { KEY: 'sk-sandbox' }, log, stops);
+        await process.does(() => existsSync(ready) && readFileSync(ready, 'utf8').endsWith('\n'), 'serves');
+        // It serves before it has found the Redis that it shares.
+        await process.does(() => isReady(port), 'is ready');
+        began.push(process);
       }
       return began;
     };
@@ -68,7 +71,19 @@ export async function start({ pending = 0.3, running = 1.5, more = '', path = ''
       const journal = await fetch(`${new URL(base).origin}/_sandbox/journal?operation=submit`);
       return (await journal.json()).entries.length;
     };
-    return { broker, crash, files, foreign, issuer, page, read, stop, submits };
+    /** How long tasks are pending and running that are submitted from now on, in seconds. */
+    const taskTime = async (pending, running) => {
+      const body = JSON.stringify({ pending_ms: pending * 1000, running_ms: running * 1000 });
+      const headers = { 'Content-Type': 'application/json' };
+      const answer = await fetch(`${new URL(base).origin}/_sandbox/task-time`, { method: 'PUT', headers, body });
+      if (!answer.ok) throw new Error(await answer.text());
+    };
+    /** Has tasks take long enough to be seen at each stage of theirs while something goes on. */
+    const slowly = async (going) => {
+      await taskTime(1, 6);
+      await going().finally(() => taskTime(pending, running));
+    };
+    return { broker, crash, files, foreign, issuer, page, read, slowly, stop, submits };
   } catch (error) {
     await stop();
     throw error;
@@ -88,11 +103,18 @@ async function replicas(port, work, stops) {
   await run('/usr/bin/redis-server', options, {}, join(work, 'redis.log'), stops).says(/Ready to accept connections/);
   const sealing = join(work, 'sealing-key');
   writeFileSync(sealing, 'a key for tests alone, of 32 characters');
-  const shared = `[shared]\nurl = "redis://127.0.0.1:${redis}"\nkeys = [{ id = "1", file = "${sealing}" }]`;
+  // The machine may be busy: what these tests are not about is not to come between.
+  const patience = 'connect_milliseconds = 10000\nresponse_milliseconds = 10000';
+  const shared = `[shared]\nurl = "redis://127.0.0.1:${redis}"\nkeys = [{ id = "1", file = "${sealing}" }]\n${patience}`;
   const places = [];
   for (let number = 1; number <= count; number++) places.push(place(`broker-${number}`, await freePort(), shared));
   await forward('', places.map(({ port }) => port), stops, port);
   return places;
+}
+
+async function isReady(port) {
+  const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+  return (await answer?.text()) === '{"status":"ready"}';
 }
 
 const configuration = ({ broker, port, audit, page, base, issuer, work, more }) => `
@@ -169,11 +191,17 @@ function run(name, options, environment, log, stops) {
     child.kill('SIGKILL');
     return ended;
   };
-  const says = async (pattern) => {
-    await until(() => pattern.test(said) || child.exitCode !== null, `${name} says ${pattern}`);
-    return pattern.exec(said) ?? Promise.reject(new Error(`${name} ended: ${said}`));
+  /** Waits until it has done something, or has ended instead. */
+  const does = async (isDone, what) => {
+    const isOver = () => child.exitCode !== null || child.signalCode !== null;
+    await until(async () => (await isDone()) || isOver(), `${name} ${what}`);
+    if (isOver()) throw new Error(`${name} ended: ${said}`);
   };
-  return { kill, says };
+  const says = async (pattern) => {
+    await does(() => pattern.test(said), `says ${pattern}`);
+    return pattern.exec(said);
+  };
+  return { does, kill, says };
 }
 
 /** Serves a folder's files, in parts too, from an origin of its own; the shipped module as `/valet.js`. */
@@ -223,12 +251,18 @@ async function listening(server, stops, port = 0) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
+/** A free port below those that systems give to connections that go out: none takes it before it is bound, or bound again. */
 async function freePort() {
-  const socket = createSocket();
-  await new Promise((resolve) => socket.listen(0, '127.0.0.1', resolve));
-  const { port } = socket.address();
-  await new Promise((resolve) => socket.close(resolve));
-  return port;
+  for (let tried = 0; tried < 1000; tried++) {
+    const port = randomInt(20_000, 32_000);
+    const socket = createSocket();
+    const isFree = await new Promise((resolve) => {
+      socket.once('error', () => resolve(false));
+      socket.listen(port, '127.0.0.1', () => socket.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
+  throw new Error('a thousand ports are taken');
 }
 
 export async function until(holds, what) {

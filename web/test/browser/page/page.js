@@ -11,12 +11,15 @@ window.page = {
   async transcribe(request, milliseconds) {
     const seen = [];
     const signal = milliseconds === undefined ? undefined : AbortSignal.timeout(milliseconds);
+    let gaveUp;
+    signal?.addEventListener('abort', () => (gaveUp = performance.now()));
     try {
       const { files } = await client.transcribe(request, { signal, onProgress: ({ status }) => seen.push(status) });
       return { seen, files: files.map((file) => ({ ...file, srt: file.transcript && srt(file.transcript) })) };
     } catch (error) {
       const { name, kind, code, status, requestId, retryAfter, message } = error;
-      return { seen, error: { name, kind, code, status, requestId, retryAfter, message } };
+      const late = performance.now() - gaveUp;
+      return { seen, late, error: { name, kind, code, status, requestId, retryAfter, message } };
     }
   },
 };
