@@ -75,6 +75,11 @@ impl SandboxHandle {
         self.core.tasks.wait_worked(count).await;
     }
 
+    /// Completes once no download and no recognition is under way.
+    pub async fn wait_for_rest(&self) {
+        self.core.tasks.wait_rest().await;
+    }
+
     /// Scripts a fault, behind those already scripted.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -201,15 +202,20 @@ impl Stage {
     }
 
     /// Waits until the brokers have done all that they may at this time: asked the Redis, been answered, and read what
-    /// they told one another.
+    /// they told one another; and the sandbox, which works on recordings beside this thread.
     pub(crate) async fn settled(&self) {
+        let calls = || self.redis.as_ref().and_then(Redis::calls);
         promptly(async {
             loop {
-                let before = self.redis.as_ref().map(Redis::calls);
+                let before = calls();
                 for _ in 0..3 {
                     self.page("/healthz").await;
                 }
-                if self.redis.as_ref().map(Redis::calls) == before {
+                if self.stack.sandbox.wait_for_rest().now_or_never().is_none() {
+                    self.stack.sandbox.wait_for_rest().await;
+                    continue;
+                }
+                if calls() == before {
                     return;
                 }
             }

@@ -32,6 +32,17 @@ pub(crate) struct Tasks {
     /// How many tasks there are at which the ended ones are looked through again.
     sweep_at: AtomicUsize,
     worked: watch::Sender<u64>,
+    /// How many are being worked on.
+    at_work: watch::Sender<u64>,
+}
+
+/// A task that is being worked on.
+pub(crate) struct AtWork<'a>(&'a Tasks);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.send_modify(|at_work| *at_work -= 1);
+    }
 }
 
 /// A bound on memory, not a documented limit.
@@ -45,6 +56,7 @@ impl Tasks {
             ttl,
             sweep_at: AtomicUsize::new(SWEEP_STEP),
             worked: watch::Sender::default(),
+            at_work: watch::Sender::default(),
         }
     }
 
@@ -86,6 +98,18 @@ impl Tasks {
     pub(crate) async fn wait_worked(&self, count: u64) {
         let mut worked = self.worked.subscribe();
         let _seen = worked.wait_for(|worked| *worked >= count).await;
+    }
+
+    /// Notes that a task is being worked on, until what comes of it is dropped.
+    pub(crate) fn begin_work(&self) -> AtWork<'_> {
+        self.at_work.send_modify(|at_work| *at_work += 1);
+        AtWork(self)
+    }
+
+    /// Completes once none is being worked on.
+    pub(crate) async fn wait_rest(&self) {
+        let mut at_work = self.at_work.subscribe();
+        let _seen = at_work.wait_for(|at_work| *at_work == 0).await;
     }
 
     /// Changes are single insertions and removals, so a poisoned lock guards nothing broken.

@@ -85,6 +85,7 @@ impl Work {
 
     async fn do_task(&self, task: &Task) {
         self.clock.sleep_until(task.scheduled()).await;
+        let _at_work = self.tasks.begin_work();
         let urls = task.order.file_urls.iter().enumerate();
         stream::iter(urls)
             .for_each_concurrent(AT_ONCE, |(place, url)| async move {

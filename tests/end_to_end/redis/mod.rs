@@ -103,22 +103,26 @@ impl Redis {
         u64::try_from(found.len()).unwrap()
     }
 
-    /// How often the brokers have asked it for something, or said something.
-    pub(crate) fn calls(&self) -> u64 {
+    /// How often the brokers have asked it for something, or said something; `None` if it is away.
+    pub(crate) fn calls(&self) -> Option<u64> {
         let of = |line: &str| -> Option<u64> {
             let calls = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             ["eval", "evalsha", "publish"].contains(&calls.0).then_some(())?;
             calls.1.split(',').next()?.parse().ok()
         };
-        let told: String = redis::from_redis_value(self.run(redis::cmd("INFO").arg("commandstats"))).unwrap();
-        told.lines().filter_map(of).sum()
+        let told: String =
+            redis::cmd("INFO").arg("commandstats").query(&mut self.client().get_connection().ok()?).ok()?;
+        Some(told.lines().filter_map(of).sum())
     }
 
     /// Runs a command, as somebody else than a broker.
     pub(crate) fn run(&self, command: &redis::Cmd) -> redis::Value {
+        command.query(&mut self.client().get_connection().unwrap()).unwrap()
+    }
+
+    fn client(&self) -> redis::Client {
         let password = self.password.iter().map(|password| format!(":{password}@")).collect::<String>();
-        let client = redis::Client::open(format!("redis://{password}127.0.0.1:{}", self.port)).unwrap();
-        command.query(&mut client.get_connection().unwrap()).unwrap()
+        redis::Client::open(format!("redis://{password}127.0.0.1:{}", self.port)).unwrap()
     }
 }
 

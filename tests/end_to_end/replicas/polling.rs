@@ -305,9 +305,7 @@ impl Busy {
     async fn settled(&self) {
         let (mut asked, mut same) = (self.relayed.asked(), 0);
         while same < 2 {
-            for replica in 0..3 {
-                answered(self.relayed.stage.request_of(replica, Method::GET, "/healthz")).await;
-            }
+            self.relayed.stage.settled().await;
             let now = self.relayed.asked();
             same = if now == asked { same + 1 } else { 0 };
             asked = now;
