@@ -88,7 +88,7 @@ fn a_credential_is_tried_and_stored_for_its_owner_alone() {
 fn tasks_are_listed_told_and_canceled() {
     let stage = Stage::new();
     stage.sandbox.set_task_time(std::time::Duration::from_secs(3600), std::time::Duration::ZERO);
-    let run = stage.run(&["transcribe", "-q", "--deadline", "1", &url("one")]);
+    let run = stage.run(&["transcribe", "-q", "--deadline", "6", &url("one")]);
     assert_eq!(run.code, 7, "{}", run.err);
     let id = stage.sandbox.tasks()[0].task_id.clone();
     let list = stage.run(&["list", "--status", "pending", "--since", "3600"]);

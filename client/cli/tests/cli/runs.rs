@@ -135,7 +135,7 @@ fn a_submit_that_is_not_found_waits_for_a_decision() {
 fn a_deadline_leaves_the_task_to_the_next_run() {
     let stage = Stage::new();
     stage.sandbox.script(Fault::on(Operation::Query).hang().always());
-    let run = stage.run(&["transcribe", "--deadline", "1", "--out", "out", &url("one")]);
+    let run = stage.run(&["transcribe", "--deadline", "6", "--out", "out", &url("one")]);
     assert_eq!(run.code, 7, "{}", run.err);
     stage.sandbox.clear_faults();
     let resumed = stage.run(&["resume"]);
@@ -248,7 +248,7 @@ fn what_is_wrong_with_one_run_keeps_no_other_from_being_taken_up() {
         let stage = Stage::new();
         stage.sandbox.script(Fault::on(Operation::Query).hang().always());
         for (out, language) in [("a", "en"), ("b", "zh")] {
-            let line = ["transcribe", "--deadline", "1", "--language", language, "--out", out, &url("one")];
+            let line = ["transcribe", "--deadline", "6", "--language", language, "--out", out, &url("one")];
             assert_eq!(stage.run(&line).code, 7);
         }
         stage.sandbox.clear_faults();
@@ -285,7 +285,7 @@ fn to_do_a_recording_again_has_nothing_to_do_with_another_that_was_interrupted()
     };
     assert_eq!((run("one", &[]).code, run("two", &[]).code), (0, 0));
     stage.sandbox.script(Fault::on(Operation::Query).hang().always());
-    assert_eq!(run("one", &["--deadline", "1"]).code, 7);
+    assert_eq!(run("one", &["--deadline", "6"]).code, 7);
     stage.sandbox.clear_faults();
     assert_eq!(run("two", &[]).code, 0);
     assert_eq!(run("one", &[]).code, 0, "this one goes on");
