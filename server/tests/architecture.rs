@@ -134,7 +134,7 @@ fn modules_use_only_what_stands_before_them() {
 #[test]
 fn only_admission_turns_a_grant_into_what_it_is_for() {
     for (module, file) in source_files() {
-        let calls = code(&file).matches(".into_granted()").count();
+        let calls = code(&file).matches(".granted()").count();
         let may = match module.as_str() {
             "admission" => true,
             // On what admission returns, whose method has the same name.

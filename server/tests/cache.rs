@@ -103,8 +103,8 @@ impl Bench {
         let policy = self.policy.borrow().clone();
         let grant = policy.decide(caller, &TokenRequest::default(), self.clock.unix()).unwrap();
         let now = Now { instant: self.clock.now(), unix: self.clock.unix() };
-        match admission::admit(grant, &self.limits, &Subjects::new(None), now).await.unwrap().into_granted() {
-            Granted::Direct(upstream_use) => upstream_use,
+        match admission::admit(&grant, &self.limits, &Subjects::new(None), now).await.unwrap().granted() {
+            Granted::Direct(upstream_use) => upstream_use.clone(),
             Granted::Relay(_) => unreachable!("the app is a direct one"),
         }
     }

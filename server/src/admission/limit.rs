@@ -39,8 +39,7 @@ impl Drawn {
                 Take::Reached(wait) => return Err(Refused::Reached(wait)),
                 Take::Draw => {
                     let clock = || self.shared.now();
-                    // In a box: what hardly ever happens is not to make every request's future larger.
-                    if Box::pin(self.permits.draw(clock, measure, spent.clone())).await.is_ok() {
+                    if self.permits.draw(clock, measure, spent.clone()).await.is_ok() {
                         continue;
                     }
                 }
@@ -82,17 +81,32 @@ impl Rate {
     }
 
     pub(super) async fn take(&self, limit: &'static str, now: Now, quota: Quota) -> Result<(), Stopped> {
-        let mut own = quota;
-        if let Some(drawn) = &self.drawn {
-            match drawn.take(now.instant, Measure::Rate(quota), || 0).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(replicas)) => {
-                    own = Quota::every(quota.interval() * replicas, quota.burst() / replicas);
-                }
-                Err(refused) => return Err(refused.of(limit)),
-            }
+        match &self.drawn {
+            None => self.take_own(limit, now, quota),
+            // In a box: what replicas alone need is not to make every request's future larger.
+            Some(drawn) => Box::pin(self.take_shared(drawn, limit, now, quota)).await,
         }
-        self.own.take(now.instant, own).map_err(|wait| Stopped::reached(limit, wait))
+    }
+
+    async fn take_shared(
+        &self,
+        drawn: &Drawn,
+        limit: &'static str,
+        now: Now,
+        quota: Quota,
+    ) -> Result<(), Stopped> {
+        match drawn.take(now.instant, Measure::Rate(quota), || 0).await {
+            Ok(None) => Ok(()),
+            Ok(Some(replicas)) => {
+                let own = Quota::every(quota.interval() * replicas, quota.burst() / replicas);
+                self.take_own(limit, now, own)
+            }
+            Err(refused) => Err(refused.of(limit)),
+        }
+    }
+
+    fn take_own(&self, limit: &'static str, now: Now, quota: Quota) -> Result<(), Stopped> {
+        self.own.take(now.instant, quota).map_err(|wait| Stopped::reached(limit, wait))
     }
 }
 
@@ -123,23 +137,37 @@ impl Day {
     }
 
     pub(super) async fn take(&self, limit: &'static str, now: Now, most: u32) -> Result<(), Stopped> {
-        let mut own = most;
-        if let Some(drawn) = &self.drawn {
-            let (used, unix) = (self.own.clone(), now.unix);
-            match drawn.take(now.instant, Measure::Day(most), move || used.used(unix)).await {
-                Ok(None) => {
-                    self.own.know(now.unix);
-                    return Ok(());
-                }
-                Ok(Some(replicas)) => own = most.div_ceil(replicas),
-                Err(refused) => return Err(refused.of(limit)),
+        match &self.drawn {
+            None => self.take_own(limit, now, most),
+            // In a box, as a rate's.
+            Some(drawn) => Box::pin(self.take_shared(drawn, limit, now, most)).await,
+        }
+    }
+
+    async fn take_shared(
+        &self,
+        drawn: &Drawn,
+        limit: &'static str,
+        now: Now,
+        most: u32,
+    ) -> Result<(), Stopped> {
+        let (used, unix) = (self.own.clone(), now.unix);
+        match drawn.take(now.instant, Measure::Day(most), move || used.used(unix)).await {
+            Ok(None) => {
+                self.own.know(now.unix);
+                Ok(())
             }
+            Ok(Some(replicas)) => {
+                self.take_own(limit, now, most.div_ceil(replicas))?;
+                drawn.permits.owe();
+                Ok(())
+            }
+            Err(refused) => Err(refused.of(limit)),
         }
-        self.own.take(now.unix, own).map_err(|wait| Stopped::reached(limit, wait))?;
-        if let Some(drawn) = &self.drawn {
-            drawn.permits.owe();
-        }
-        Ok(())
+    }
+
+    fn take_own(&self, limit: &'static str, now: Now, most: u32) -> Result<(), Stopped> {
+        self.own.take(now.unix, most).map_err(|wait| Stopped::reached(limit, wait))
     }
 }
 

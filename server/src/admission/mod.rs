@@ -143,12 +143,12 @@ pub struct Now {
 ///
 /// # Errors
 /// The limit that was reached.
-pub async fn admit<'s>(
-    grant: Grant<'s>,
+pub async fn admit<'g>(
+    grant: &'g Grant<'_>,
     app: &Limits,
     subjects: &Subjects,
     now: Now,
-) -> Result<Admitted<'s>, Stopped> {
+) -> Result<Admitted<'g>, Stopped> {
     let quotas = grant.quotas();
     if let Some(subject) = grant.subject().filter(|_| quotas.limit_subjects()) {
         let subject = subjects.admit((&grant.caller().app().id, app, quotas), subject, now.instant)?;
@@ -339,13 +339,13 @@ impl Reservation {
 
 /// A grant within the limits; issuing takes it by value, so none is used twice.
 #[derive(Debug)]
-pub struct Admitted<'s>(Grant<'s>);
+pub struct Admitted<'g>(&'g Grant<'g>);
 
-impl Admitted<'_> {
+impl<'g> Admitted<'g> {
     /// The right to what was granted.
     #[must_use]
-    pub fn into_granted(self) -> Granted {
-        self.0.into_granted()
+    pub fn granted(self) -> &'g Granted {
+        self.0.granted()
     }
 }
 

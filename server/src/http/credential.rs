@@ -1,5 +1,7 @@
 //! `Authorization` → the credential it holds (RFC 7617, RFC 6750 §2.1).
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode;
@@ -50,12 +52,15 @@ pub(super) fn client_in_header(headers: &HeaderMap) -> Result<Option<Credential>
     }
     let mut room = [0; LONGEST];
     let (app, secret) = basic(rest, &mut room)?;
-    let app = String::from_utf8(decoded(app.as_bytes())).map_err(|_| malformed)?;
+    let app = String::from_utf8(decoded(app.as_bytes()).into_owned()).map_err(|_| malformed)?;
     Ok(Some(Credential::id_and_secret(app, &decoded(secret))))
 }
 
 /// A value of a form.
-fn decoded(value: &[u8]) -> Vec<u8> {
+fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'+') {
+        return percent_decode(value).into();
+    }
     let spaced: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     percent_decode(&spaced).collect()
 }

@@ -1,8 +1,10 @@
 //! The door `POST /api/v1/tokens?expire_in_seconds=`: for code that mints at DashScope today and
 //! changes only host and key (Model Studio, *Generate a temporary API key*).
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -52,16 +54,22 @@ pub(super) struct ErrorBody<'s> {
     responses((status = 200, description = "A token.", body = TokenBody<'_>), openapi::ErrorBodies),
     security(("bearer" = []), ("basic" = []))
 )]
-pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::DashScope, peer, &parts.headers);
-    let ask = read(doors, &parts, body).await;
-    doors.decide(arrival, Form::DashScope, &ask, success, refusal).await
+pub(super) fn issue(
+    doors: &Doors,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
+) -> impl Future<Output = Response<Full<Bytes>>> + Send {
+    let mut arrival = doors.arrival(Door::DashScope, peer, &parts.headers);
+    async move {
+        let ask = read(doors, parts, body, &mut arrival.read).await;
+        doors.decide(arrival, Form::DashScope, &ask, success, refusal).await
+    }
 }
 
-async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
+async fn read(doors: &Doors, parts: &Parts, body: Incoming, at: &mut Instant) -> Result<Ask, Refusal> {
     // The call has no body; one that comes along is bounded like any other, and not looked at.
-    body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+    body::read(body, &doors.bounds, &*doors.issue.clock, at).await?;
     let credential = credential::in_header(&parts.headers)?.ok_or(Unidentified::Missing)?;
     let lifetime = lifetime(parts.uri.query().unwrap_or_default())?;
     let origin = Doors::origin(&parts.headers);

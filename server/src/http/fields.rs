@@ -1,6 +1,6 @@
 //! The fields of a body, from JSON or a form: taken one by one, and named when they are wrong.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, header};
 use serde::{
@@ -16,28 +16,30 @@ const MOST: usize = 64;
 /// What an exchange may name more than once (RFC 8693 §2.1).
 const REPEATABLE: [&str; 2] = ["audience", "resource"];
 
-/// The fields of a body that are not taken yet. No `Debug`: they may hold a secret.
-pub(super) struct Fields {
-    left: Vec<(String, Value)>,
+/// The fields of a body that are not taken yet, read where they stand. No `Debug`: they may hold a secret.
+pub(super) struct Fields<'b> {
+    left: Vec<Field<'b>>,
+    /// What was asked for while any were left.
     taken: Vec<&'static str>,
     is_form: bool,
 }
 
-enum Value {
-    Text(String),
+type Field<'b> = (Cow<'b, str>, Value<'b>);
+
+enum Value<'b> {
+    Text(Cow<'b, str>),
     Number(u32),
     /// Nothing that a token request has: named by what it is.
     Other(&'static str),
 }
 
-impl Fields {
-    fn of(left: Vec<(String, Value)>, is_form: bool) -> Self {
-        // Room for all that a door asks for.
-        Self { left, taken: Vec::with_capacity(16), is_form }
+impl<'b> Fields<'b> {
+    fn of(left: Vec<Field<'b>>, is_form: bool) -> Self {
+        Self { left, taken: Vec::new(), is_form }
     }
 
     /// Reads a body by its `Content-Type`; an empty one has no fields.
-    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn read(headers: &HeaderMap, body: &'b [u8]) -> Result<Self, Unreadable> {
         if body.is_empty() {
             return Ok(Self::of(Vec::new(), false));
         }
@@ -56,7 +58,7 @@ impl Fields {
     }
 
     /// Reads a form as OAuth has it: what is empty is not there (RFC 6749 §3.2).
-    pub(super) fn parameters(headers: &HeaderMap, body: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn parameters(headers: &HeaderMap, body: &'b [u8]) -> Result<Self, Unreadable> {
         if !body.is_empty() && !essence(headers).eq_ignore_ascii_case(FORM) {
             return Err(Unreadable::MediaType { accepted: FORM });
         }
@@ -72,7 +74,7 @@ impl Fields {
     }
 
     /// Takes a field that is text.
-    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<String>, Unreadable> {
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<Cow<'b, str>>, Unreadable> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
@@ -100,7 +102,10 @@ impl Fields {
         Err(wrong(name, &format!("is not a field here; the fields are {}", self.taken.join(", "))))
     }
 
-    fn take(&mut self, name: &'static str) -> Option<Value> {
+    fn take(&mut self, name: &'static str) -> Option<Value<'b>> {
+        if self.left.is_empty() {
+            return None;
+        }
         self.taken.push(name);
         let place = self.left.iter().position(|(left, _)| left == name)?;
         Some(self.left.swap_remove(place).1)
@@ -114,19 +119,16 @@ fn essence(headers: &HeaderMap) -> &str {
 }
 
 /// The fields of a form; of more than there may be, one more.
-fn form(body: &[u8]) -> Vec<(String, Value)> {
-    form_urlencoded::parse(body)
-        .take(MOST + 1)
-        .map(|(name, value)| (name.into_owned(), Value::Text(value.into_owned())))
-        .collect()
+fn form(body: &[u8]) -> Vec<Field<'_>> {
+    form_urlencoded::parse(body).take(MOST + 1).map(|(name, value)| (name, Value::Text(value))).collect()
 }
 
-fn once_each(fields: &[(String, Value)], repeatable: &[&str]) -> Result<(), Unreadable> {
+fn once_each(fields: &[Field<'_>], repeatable: &[&str]) -> Result<(), Unreadable> {
     if fields.len() > MOST {
         return Err(Unreadable::Body(format!("the body has more than {MOST} fields")));
     }
     for (place, (name, _)) in fields.iter().enumerate() {
-        if !repeatable.contains(&name.as_str()) && fields[..place].iter().any(|(before, _)| before == name) {
+        if !repeatable.contains(&&**name) && fields[..place].iter().any(|(before, _)| before == name) {
             return Err(wrong(name, "stands there twice"));
         }
     }
@@ -140,7 +142,7 @@ pub(super) fn wrong(name: &str, problem: &str) -> Unreadable {
 }
 
 /// The fields of a JSON object, in their order; one that is `null` is not there.
-fn object(body: &[u8]) -> Result<Vec<(String, Value)>, Unreadable> {
+fn object(body: &[u8]) -> Result<Vec<Field<'static>>, Unreadable> {
     let unreadable =
         |problem: &dyn fmt::Display| Unreadable::Body(format!("the body is not JSON: {problem}"));
     // Anything else would be repeated in the parser's message, and may be a secret in the wrong place.
@@ -150,7 +152,7 @@ fn object(body: &[u8]) -> Result<Vec<(String, Value)>, Unreadable> {
     serde_json::from_slice(body).map(|Object(fields)| fields).map_err(|error| unreadable(&error))
 }
 
-struct Object(Vec<(String, Value)>);
+struct Object(Vec<Field<'static>>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -170,10 +172,10 @@ impl<'de> Visitor<'de> for InOrder {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut fields = Vec::new();
-        while let Some((name, value)) = map.next_entry()? {
+        while let Some((name, value)) = map.next_entry::<String, _>()? {
             let value = match value {
                 serde_json::Value::Null => continue,
-                serde_json::Value::String(text) => Value::Text(text),
+                serde_json::Value::String(text) => Value::Text(text.into()),
                 serde_json::Value::Number(number) => {
                     let whole = number.as_u64().and_then(|number| number.try_into().ok());
                     whole.map_or(Value::Other("such a number"), Value::Number)
@@ -184,7 +186,7 @@ impl<'de> Visitor<'de> for InOrder {
             };
             // The rest is still read, so that it is known to be JSON.
             if fields.len() <= MOST {
-                fields.push((name, value));
+                fields.push((name.into(), value));
             }
         }
         Ok(Object(fields))
@@ -202,7 +204,7 @@ mod tests {
         let value = HeaderValue::from_static(content_type);
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
         let mut fields = Fields::read(&headers, body.as_bytes())?;
-        let read = (fields.number("min_ttl")?, fields.text("subject")?);
+        let read = (fields.number("min_ttl")?, fields.text("subject")?.map(Cow::into_owned));
         fields.finish().map(|()| read)
     }
 

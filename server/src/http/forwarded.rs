@@ -9,13 +9,13 @@ use super::Peer;
 
 /// The address that the outermost of `proxies` trusted proxies was called from; the peer's own without
 /// any, or if the header is too short or no list of addresses.
-pub(super) fn caller(peer: Peer, headers: &HeaderMap, proxies: usize) -> Peer {
-    let Some(hop) = proxies.checked_sub(1) else { return peer };
+pub(super) fn caller(peer: &Peer, headers: &HeaderMap, proxies: usize) -> Peer {
+    let Some(hop) = proxies.checked_sub(1) else { return peer.clone() };
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let addresses = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
     match addresses.map(|text| address(text.trim())).nth(hop).flatten() {
         Some(address) => Peer { address, text: address.to_string().into() },
-        None => peer,
+        None => peer.clone(),
     }
 }
 
@@ -37,7 +37,7 @@ mod tests {
         for line in lines {
             headers.append(&name, HeaderValue::from_static(line));
         }
-        caller(peer, &headers, proxies).text.to_string()
+        caller(&peer, &headers, proxies).text.to_string()
     }
 
     #[test]

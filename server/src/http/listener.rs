@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
@@ -49,15 +50,15 @@ pub struct Peer {
     pub text: Arc<str>,
 }
 
-/// Answers requests.
+/// Answers requests. Each connection has room for the future of an answer from its first request on.
 pub trait Answer: Clone + Send + Sync + 'static {
     /// What its responses carry.
     type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
     /// The response to a request.
     fn answer(
-        self,
-        peer: Peer,
+        &self,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
@@ -172,10 +173,7 @@ impl Connection {
     ) {
         let Self { peer, bounds, clock, shutdown } = self;
         let from = Peer { address: peer.ip(), text: peer.to_string().into() };
-        let service = service_fn(|request| {
-            let (answers, from) = (answers.clone(), from.clone());
-            async move { Ok::<_, Infallible>(answers.answer(from, request).await) }
-        });
+        let service = service_fn(|request| answers.answer(&from, request).map(Ok::<_, Infallible>));
         let serving = http1::Builder::new()
             .timer(Timer(clock))
             .header_read_timeout(bounds.header_time)

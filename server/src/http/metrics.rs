@@ -71,7 +71,7 @@ impl MetricsPage {
 impl Answer for MetricsPage {
     type Body = Full<Bytes>;
 
-    async fn answer(self, _: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, _: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (registry, request_ids) = &*self.0;
         if (request.method(), request.uri().path()) != (&Method::GET, "/metrics") {
             let body = Bytes::from_static(b"the page is GET /metrics\n");

@@ -34,7 +34,8 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -111,78 +112,87 @@ fn pages() -> OpenApiRouter<Arc<Doors>> {
         .merge(relay::routes())
 }
 
+/// Here and behind the doors, functions that are given something large return their futures themselves: an `async fn`
+/// keeps its arguments twice, and every connection has room for the largest of these futures.
 impl Answer for Routes {
     type Body = Either<Full<Bytes>, Body>;
 
-    async fn answer(self, peer: Peer, request: http::Request<Incoming>) -> Response<Self::Body> {
+    /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
+    /// them.
+    fn answer(
+        &self,
+        peer: &Peer,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let page = Page::of(&request);
-        if let Some(preflight) = page.preflight(&self.doors) {
-            return preflight.map(Either::Left);
+        let (parts, body) = request.into_parts();
+        async move {
+            let doors = &*self.doors;
+            if let Some(preflight) = page.preflight(doors) {
+                return preflight.map(Either::Left);
+            }
+            let mut response = match (&parts.method, parts.uri.path()) {
+                (_, path) if !names_a_host(&parts) => refuse(doors, path, &no_host()).map(Either::Right),
+                (&Method::POST, "/v1/tokens") => v1::issue(doors, peer, &parts, body).await.map(Either::Left),
+                (&Method::POST, "/api/v1/tokens") => {
+                    dashscope::issue(doors, peer, &parts, body).await.map(Either::Left)
+                }
+                (&Method::POST, "/oauth/token") => {
+                    oauth::issue(doors, peer, &parts, body).await.map(Either::Left)
+                }
+                (&Method::POST, "/oauth/revoke") => {
+                    revoke::revoke(doors, peer, &parts, body).await.map(Either::Left)
+                }
+                (&Method::POST, playground::SIGN_IN) => {
+                    playground::sign_in(doors, peer, &parts, body).await.map(Either::Left)
+                }
+                // Nothing is called so: no name in a path is anything but text.
+                (_, path) if percent_decode_str(path).decode_utf8().is_err() => {
+                    refuse(doors, path, &nothing_here()).map(Either::Right)
+                }
+                _ => self.elsewhere(peer, parts, body).await.map(Either::Right),
+            };
+            page.share(doors, &mut response);
+            response
         }
-        let mut response = self.routed(peer, request).await;
-        page.share(&self.doors, &mut response);
-        response
     }
 }
 
 impl Routes {
-    /// The issuing doors are matched first: a router's boxes cost more than all that is decided behind
-    /// them.
-    async fn routed(
+    /// Whatever is no issuing door.
+    fn elsewhere(
         &self,
-        peer: Peer,
-        mut request: http::Request<Incoming>,
-    ) -> Response<Either<Full<Bytes>, Body>> {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        let (named, again) = (hosts.next().is_some(), hosts.next().is_some());
-        if again || (!named && request.version() == Version::HTTP_11) {
-            // RFC 9112 §3.2.
-            let fault = Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one");
-            return refuse(&self.doors, request.uri().path(), &fault).map(Either::Right);
+        peer: &Peer,
+        mut parts: Parts,
+        body: Incoming,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        parts.extensions.insert(peer.clone());
+        if let Some(uri) = listing::straightened(&parts.uri) {
+            parts.uri = uri;
         }
-        match (request.method(), request.uri().path()) {
-            (&Method::POST, "/v1/tokens") => v1::issue(&self.doors, peer, request).await.map(Either::Left),
-            (&Method::POST, "/api/v1/tokens") => {
-                dashscope::issue(&self.doors, peer, request).await.map(Either::Left)
-            }
-            (&Method::POST, "/oauth/token") => {
-                oauth::issue(&self.doors, peer, request).await.map(Either::Left)
-            }
-            (&Method::POST, "/oauth/revoke") => {
-                revoke::revoke(&self.doors, peer, request).await.map(Either::Left)
-            }
-            (&Method::POST, playground::SIGN_IN) => {
-                playground::sign_in(&self.doors, peer, request).await.map(Either::Left)
-            }
-            // Nothing is called so: no name in a path is anything but text.
-            (_, path) if percent_decode_str(path).decode_utf8().is_err() => {
-                refuse(&self.doors, path, &nothing_here()).map(Either::Right)
-            }
-            _ => {
-                request.extensions_mut().insert(peer);
-                if let Some(uri) = listing::straightened(request.uri()) {
-                    *request.uri_mut() = uri;
-                }
-                let answered: Result<_, Infallible> = self.rest.clone().oneshot(request).await;
-                answered.unwrap_or_else(|never| match never {}).map(Either::Right)
-            }
-        }
+        let answered = self.rest.clone().oneshot(http::Request::from_parts(parts, body));
+        answered.map(|answered: Result<_, Infallible>| answered.unwrap_or_else(|never| match never {}))
     }
 }
 
+/// RFC 9112 §3.2.
+fn names_a_host(parts: &Parts) -> bool {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (named, again) = (hosts.next().is_some(), hosts.next().is_some());
+    !again && (named || parts.version != Version::HTTP_11)
+}
+
+fn no_host() -> Fault {
+    Fault::of(&errors::INVALID_REQUEST, &"Host: every HTTP/1.1 request names one")
+}
+
 impl Doors {
-    fn arrival(&self, door: Door, peer: Peer, headers: &HeaderMap) -> Arrival {
+    fn arrival(&self, door: Door, peer: &Peer, headers: &HeaderMap) -> Arrival {
         let Peer { address, text: peer } =
             forwarded::caller(peer, headers, self.issue.site.load().trusted_proxies);
         let origin = Self::origin(headers).map(Into::into);
-        Arrival {
-            door,
-            request_id: self.request_ids.next(),
-            address,
-            peer,
-            origin,
-            at: self.issue.clock.now(),
-        }
+        let at = self.issue.clock.now();
+        Arrival { door, request_id: self.request_ids.next(), address, peer, origin, at, read: at }
     }
 
     /// The web origin that a request says it comes from; one that is no text is none of anybody's.
@@ -191,16 +201,16 @@ impl Doors {
     }
 
     /// Has an ask decided, and answers it in a door's own format.
-    async fn decide(
+    fn decide(
         &self,
         arrival: Arrival,
         form: Form,
         ask: &Result<Ask, Refusal>,
-        success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8>,
-        refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>> {
+        success: impl FnOnce(&issue::Answer<'_>) -> Vec<u8> + Send,
+        refusal: impl FnOnce(RequestId, &Fault) -> Response<Full<Bytes>> + Send,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send {
         let (id, is_page) = (arrival.request_id, arrival.origin.is_some());
-        let answer = |decided: Result<&Issued<'_>, &Refusal>| match decided {
+        let answer = move |decided: Result<&Issued<'_>, &Refusal>| match decided {
             Ok(issued) => {
                 let body = issued.body(form, success);
                 let mut response = response(StatusCode::OK, "application/json", id, body);
@@ -215,7 +225,7 @@ impl Doors {
                 (response.status().as_u16(), response)
             }
         };
-        self.issue.serve(arrival, ask, answer).await
+        self.issue.serve(arrival, ask, answer)
     }
 }
 
@@ -273,4 +283,20 @@ fn refuse(doors: &Doors, path: &str, fault: &Fault) -> Response<Body> {
         v1::problem(doors, id, fault)
     };
     refusal.map(Body::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever waits at the relay for a task holds it all the while.
+    #[test]
+    fn a_connection_has_little_room_for_answers() {
+        fn size<'a, F>(_: impl FnOnce(&'a Routes, &'a Peer, http::Request<Incoming>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let answer = size(Routes::answer);
+        // What is larger takes a block of 2048 bytes of the allocator's.
+        assert!(answer <= 1792, "{answer} bytes");
+    }
 }

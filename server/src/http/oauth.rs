@@ -1,8 +1,10 @@
 //! The door `POST /oauth/token`: for every OAuth 2.0 library. Client credentials (RFC 6749 §4.4), token
 //! exchange (RFC 8693) and JWT bearer grants (RFC 7523 §2.1).
 
+use std::{borrow::Cow, time::Instant};
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -124,39 +126,57 @@ pub(super) struct ErrorBody {
     responses((status = 200, description = "A token.", body = TokenBody<'_>), openapi::OAuthErrors),
     security((), ("basic" = []))
 )]
-pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::OAuth, peer, &parts.headers);
-    let mut form = Form::OAuth;
-    let ask = read(doors, &parts, body, &mut form).await;
-    let refusal = |id, fault: &Fault| refusal(doors, id, fault, form);
-    let mut response = doors.decide(arrival, form, &ask, |answer| success(answer, form), refusal).await;
-    // RFC 6749 §5.1.
-    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    response
+pub(super) fn issue(
+    doors: &Doors,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
+) -> impl Future<Output = Response<Full<Bytes>>> + Send {
+    let mut arrival = doors.arrival(Door::OAuth, peer, &parts.headers);
+    async move {
+        let mut form = Form::OAuth;
+        let ask = read(doors, parts, body, &mut arrival.read, &mut form).await;
+        let refusal = |id, fault: &Fault| refusal(doors, id, fault, form);
+        let mut response = doors.decide(arrival, form, &ask, |answer| success(answer, form), refusal).await;
+        // RFC 6749 §5.1.
+        response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        response
+    }
 }
 
 /// Reads the request, and notes whether it is a token exchange.
-async fn read(doors: &Doors, parts: &Parts, body: Incoming, form: &mut Form) -> Result<Ask, Refusal> {
-    let mut fields = fields(doors, parts, body).await?;
+async fn read(
+    doors: &Doors,
+    parts: &Parts,
+    body: Incoming,
+    at: &mut Instant,
+    form: &mut Form,
+) -> Result<Ask, Refusal> {
+    let body = self::body(doors, parts, body, at).await?;
+    let mut fields = Fields::parameters(&parts.headers, &body)?;
     let credential;
     (credential, *form) = self::credential(&parts.headers, &mut fields)?;
     Ok(Ask { credential, request: wishes::request(&mut fields, &parts.headers)? })
 }
 
-/// The parameters of a request.
-pub(super) async fn fields(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Fields, Unreadable> {
-    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+/// The body of a request, in which all parameters are.
+pub(super) async fn body(
+    doors: &Doors,
+    parts: &Parts,
+    body: Incoming,
+    at: &mut Instant,
+) -> Result<Vec<u8>, Unreadable> {
+    let body = body::read(body, &doors.bounds, &*doors.issue.clock, at).await?;
     if parts.uri.query().is_some() {
         return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()));
     }
-    Fields::parameters(&parts.headers, &body)
+    Ok(body)
 }
 
 /// The credential of the app itself.
 pub(super) fn own_credential(
     headers: &HeaderMap,
-    fields: &mut Fields,
+    fields: &mut Fields<'_>,
 ) -> Result<Option<Credential>, Refusal> {
     match client(headers, fields)? {
         Client::Proves(credential) => Ok(Some(credential)),
@@ -165,7 +185,10 @@ pub(super) fn own_credential(
 }
 
 /// Who asks, by which grant.
-pub(super) fn credential(headers: &HeaderMap, fields: &mut Fields) -> Result<(Credential, Form), Refusal> {
+pub(super) fn credential(
+    headers: &HeaderMap,
+    fields: &mut Fields<'_>,
+) -> Result<(Credential, Form), Refusal> {
     let grant_type = fields.text("grant_type")?;
     let grant_type = grant_type.ok_or_else(|| wrong("grant_type", "is missing"))?;
     let place = GRANT_TYPES.iter().position(|known| *known == grant_type);
@@ -175,8 +198,11 @@ pub(super) fn credential(headers: &HeaderMap, fields: &mut Fields) -> Result<(Cr
             Client::Proves(credential) => Ok((credential, Form::OAuth)),
             Client::IsNamed(_) | Client::IsSilent => Err(Unidentified::Missing.into()),
         },
-        1 => Ok((Credential::subject(client.into(), subject_token(fields)?), Form::Exchange)),
-        _ => Ok((Credential::subject(client.into(), required(fields, "assertion")?), Form::OAuth)),
+        1 => Ok((Credential::subject(client.into(), subject_token(fields)?.into_owned()), Form::Exchange)),
+        _ => {
+            let assertion = required(fields, "assertion")?.into_owned();
+            Ok((Credential::subject(client.into(), assertion), Form::OAuth))
+        }
     }
 }
 
@@ -198,7 +224,7 @@ impl From<Client> for By {
 }
 
 /// Client authentication (RFC 6749 §2.3, RFC 7521 §4.2): at most one method.
-fn client(headers: &HeaderMap, fields: &mut Fields) -> Result<Client, Refusal> {
+fn client(headers: &HeaderMap, fields: &mut Fields<'_>) -> Result<Client, Refusal> {
     let in_header = credential::client_in_header(headers)?;
     let (id, secret) = (fields.text("client_id")?, fields.text("client_secret")?);
     let assertion_type = fields.text("client_assertion_type")?;
@@ -207,7 +233,7 @@ fn client(headers: &HeaderMap, fields: &mut Fields) -> Result<Client, Refusal> {
         (None, None, None) if assertion_type.is_some() => {
             Err(wrong("client_assertion", "is missing: client_assertion_type stands there").into())
         }
-        (None, None, None) => Ok(id.map_or(Client::IsSilent, Client::IsNamed)),
+        (None, None, None) => Ok(id.map_or(Client::IsSilent, |id| Client::IsNamed(id.into_owned()))),
         (Some(credential), None, None) => match &credential {
             Credential::IdAndSecret { app, .. } if id.is_some_and(|id| id != *app) => {
                 Err(wrong("client_id", "is another than in the header").into())
@@ -216,10 +242,13 @@ fn client(headers: &HeaderMap, fields: &mut Fields) -> Result<Client, Refusal> {
         },
         (None, Some(secret), None) => {
             let id = id.ok_or_else(|| wrong("client_id", "is missing: client_secret stands there"))?;
-            Ok(Client::Proves(Credential::id_and_secret(id, secret.as_bytes())))
+            Ok(Client::Proves(Credential::id_and_secret(id.into_owned(), secret.as_bytes())))
         }
         (None, None, Some(assertion)) => match assertion_type.as_deref() {
-            Some(CLIENT_ASSERTION) => Ok(Client::Proves(Credential::assertion(id, assertion))),
+            Some(CLIENT_ASSERTION) => {
+                let id = id.map(Cow::into_owned);
+                Ok(Client::Proves(Credential::assertion(id, assertion.into_owned())))
+            }
             Some(_) => {
                 let known = "client_assertion_type: must be \
                              urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -232,7 +261,7 @@ fn client(headers: &HeaderMap, fields: &mut Fields) -> Result<Client, Refusal> {
 }
 
 /// The subject token of an exchange (RFC 8693 §2.1).
-fn subject_token(fields: &mut Fields) -> Result<String, Unreadable> {
+fn subject_token<'b>(fields: &mut Fields<'b>) -> Result<Cow<'b, str>, Unreadable> {
     let token = required(fields, "subject_token")?;
     if !SUBJECT_TOKENS.contains(&&*required(fields, "subject_token_type")?) {
         let known = "must be urn:ietf:params:oauth:token-type:id_token, …:access_token or …:jwt";
@@ -255,7 +284,7 @@ fn subject_token(fields: &mut Fields) -> Result<String, Unreadable> {
     Ok(token)
 }
 
-pub(super) fn required(fields: &mut Fields, name: &'static str) -> Result<String, Unreadable> {
+pub(super) fn required<'b>(fields: &mut Fields<'b>, name: &'static str) -> Result<Cow<'b, str>, Unreadable> {
     fields.text(name)?.ok_or_else(|| wrong(name, "is missing"))
 }
 

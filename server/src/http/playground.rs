@@ -1,7 +1,7 @@
 //! The playground: a page, made of files that are compiled in, which uses the relay as any other page would. On
 //! loopback it may sign its user in. Knows neither tasks nor transcripts.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, sync::Arc, time::Instant};
 
 use axum::{
     Extension, Router,
@@ -116,18 +116,24 @@ async fn settings(
 /// Signs in whoever sits at this machine as one of the apps that the configuration opens to them.
 pub(super) async fn sign_in(
     doors: &Doors,
-    peer: Peer,
-    request: http::Request<Incoming>,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
 ) -> http::Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::Playground, peer.clone(), &parts.headers);
-    let ask = read(doors, &peer, &parts, body).await;
+    let mut arrival = doors.arrival(Door::Playground, peer, &parts.headers);
+    let ask = read(doors, peer, parts, body, &mut arrival.read).await;
     doors.decide(arrival, Form::V1, &ask, v1::success, |id, fault| v1::problem(doors, id, fault)).await
 }
 
-async fn read(doors: &Doors, peer: &Peer, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
+async fn read(
+    doors: &Doors,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
+    at: &mut Instant,
+) -> Result<Ask, Refusal> {
     let site = doors.issue.site.load_full();
-    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+    let body = body::read(body, &doors.bounds, &*doors.issue.clock, at).await?;
     if !is_near(&site, peer, &parts.headers) || !is_of_own_page(&site, &parts.headers) {
         return Err(Denial::OriginNotAllowed.into());
     }
@@ -138,7 +144,7 @@ async fn read(doors: &Doors, peer: &Peer, parts: &Parts, body: Incoming) -> Resu
     let app = fields.text("app")?.ok_or_else(|| fields::wrong("app", "is missing"))?;
     fields.finish()?;
     let request = TokenRequest { origin: Doors::origin(&parts.headers), ..TokenRequest::default() };
-    Ok(Ask { credential: Credential::AtThisMachine { app }, request })
+    Ok(Ask { credential: Credential::AtThisMachine { app: app.into_owned() }, request })
 }
 
 /// Whether a request was made at this machine, and to it by its own name: a page of elsewhere whose name was made to

@@ -55,7 +55,7 @@ async fn submit(
     request: Request,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::Submit, peer, &parts.headers);
+    let arrival = doors.arrival(Door::Submit, &peer, &parts.headers);
     let mut noted = Noted::default();
     let submitted = async {
         let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
@@ -80,10 +80,13 @@ async fn query(
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let arrival = doors.arrival(Door::Query, peer, &headers);
+    let arrival = doors.arrival(Door::Query, &peer, &headers);
+    let (shown, wait) = (shown(&headers), wait(&headers));
+    // Whoever waits is not to hold more than that needs.
+    drop(headers);
     let queried = async {
-        let shown = shown(&headers)?.ok_or(Unidentified::Missing)?;
-        doors.relay.query(&shown, &arrival, &[handle], wait(&headers)).await
+        let shown = shown?.ok_or(Unidentified::Missing)?;
+        doors.relay.query(&shown, &arrival, &[handle], wait).await
     };
     let queried = queried.await.map(|mut told| {
         let document = told.documents.pop().unwrap_or(Document(Value::Null));
@@ -104,7 +107,7 @@ async fn wait_for_tasks(
     request: Request,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::Query, peer, &parts.headers);
+    let arrival = doors.arrival(Door::Query, &peer, &parts.headers);
     let queried = async {
         let shown = shown(&parts.headers)?.ok_or(Unidentified::Missing)?;
         doors.relay.know(&shown, &arrival, &mut Noted::default())?;
@@ -148,7 +151,7 @@ async fn cancel(
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let arrival = doors.arrival(Door::Cancel, peer, &headers);
+    let arrival = doors.arrival(Door::Cancel, &peer, &headers);
     let mut noted = Noted::default();
     let cancelled = async {
         let shown = shown(&headers)?.ok_or(Unidentified::Missing)?;
@@ -171,7 +174,7 @@ async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let arrival = doors.arrival(Door::Query, peer, &headers);
+    let arrival = doors.arrival(Door::Query, &peer, &headers);
     let listed = async {
         let page = listing::page(query.as_deref().unwrap_or_default())?;
         doors.relay.list(&shown(&headers)?.ok_or(Unidentified::Missing)?, &arrival, &page).await
@@ -193,7 +196,7 @@ async fn result(
     Path(handle): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let arrival = doors.arrival(Door::Result, peer, &headers);
+    let arrival = doors.arrival(Door::Result, &peer, &headers);
     let id = arrival.request_id;
     let mut noted = Noted::default();
     let found = async {

@@ -1,12 +1,14 @@
 //! `POST /oauth/revoke` (RFC 7009): an app ends a relay token of its own.
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use utoipa::ToSchema;
 
-use super::{Doors, Peer, errors::Fault, oauth, openapi};
+use super::{Doors, Peer, errors::Fault, fields::Fields, oauth, openapi};
 use crate::{
     audit::Door,
     identity::{Credential, Unidentified},
@@ -47,11 +49,15 @@ struct RequestForm {
     ),
     security((), ("basic" = []))
 )]
-pub(super) async fn revoke(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::OAuth, peer, &parts.headers);
+pub(super) async fn revoke(
+    doors: &Doors,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
+) -> Response<Full<Bytes>> {
+    let mut arrival = doors.arrival(Door::OAuth, peer, &parts.headers);
     let id = arrival.request_id;
-    let asked = read(doors, &parts, body).await;
+    let asked = read(doors, parts, body, &mut arrival.read).await;
     let answer = |revoked: Result<(), &Refusal>| {
         let response = match revoked {
             Ok(()) => super::response(StatusCode::OK, "application/json", id, Bytes::from_static(b"{}")),
@@ -62,8 +68,14 @@ pub(super) async fn revoke(doors: &Doors, peer: Peer, request: Request<Incoming>
     doors.issue.revoke(arrival, asked, answer).await
 }
 
-async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<(Credential, String), Refusal> {
-    let mut fields = oauth::fields(doors, parts, body).await?;
+async fn read(
+    doors: &Doors,
+    parts: &Parts,
+    body: Incoming,
+    at: &mut Instant,
+) -> Result<(Credential, String), Refusal> {
+    let body = oauth::body(doors, parts, body, at).await?;
+    let mut fields = Fields::parameters(&parts.headers, &body)?;
     let credential = oauth::own_credential(&parts.headers, &mut fields)?.ok_or(Unidentified::Missing)?;
-    Ok((credential, oauth::required(&mut fields, "token")?))
+    Ok((credential, oauth::required(&mut fields, "token")?.into_owned()))
 }

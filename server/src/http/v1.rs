@@ -1,7 +1,9 @@
 //! The door `POST /v1/tokens`: for Valet's own clients. JSON in and out, problem details (RFC 9457).
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -112,15 +114,21 @@ pub(super) struct Problem<'s> {
     responses((status = 200, description = "A token.", body = TokenBody<'_>), openapi::Problems),
     security(("basic" = []), ("bearer" = []))
 )]
-pub(super) async fn issue(doors: &Doors, peer: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let arrival = doors.arrival(Door::V1, peer, &parts.headers);
-    let ask = read(doors, &parts, body).await;
-    doors.decide(arrival, Form::V1, &ask, success, |id, fault| problem(doors, id, fault)).await
+pub(super) fn issue(
+    doors: &Doors,
+    peer: &Peer,
+    parts: &Parts,
+    body: Incoming,
+) -> impl Future<Output = Response<Full<Bytes>>> + Send {
+    let mut arrival = doors.arrival(Door::V1, peer, &parts.headers);
+    async move {
+        let ask = read(doors, parts, body, &mut arrival.read).await;
+        doors.decide(arrival, Form::V1, &ask, success, |id, fault| problem(doors, id, fault)).await
+    }
 }
 
-async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refusal> {
-    let body = body::read(body, &doors.bounds, &*doors.issue.clock).await?;
+async fn read(doors: &Doors, parts: &Parts, body: Incoming, at: &mut Instant) -> Result<Ask, Refusal> {
+    let body = body::read(body, &doors.bounds, &*doors.issue.clock, at).await?;
     if parts.uri.query().is_some() {
         return Err(Unreadable::Body("put nothing in the query: URLs end up in logs".into()).into());
     }
@@ -137,10 +145,10 @@ async fn read(doors: &Doors, parts: &Parts, body: Incoming) -> Result<Ask, Refus
 }
 
 /// The credential in the fields of a form (RFC 6749 §2.3.1); JSON has none.
-fn in_form(fields: &mut Fields) -> Result<Option<Credential>, Refusal> {
+fn in_form(fields: &mut Fields<'_>) -> Result<Option<Credential>, Refusal> {
     match (fields.text("client_id")?, fields.text("client_secret")?) {
         (None, None) => Ok(None),
-        (Some(id), Some(secret)) => Ok(Some(Credential::id_and_secret(id, secret.as_bytes()))),
+        (Some(id), Some(secret)) => Ok(Some(Credential::id_and_secret(id.into_owned(), secret.as_bytes()))),
         _ => Err(Unidentified::Malformed("client_id and client_secret go together").into()),
     }
 }

@@ -1,5 +1,7 @@
 //! What a caller may ask for, in the fields of a body: the same at `/v1/tokens` and `/oauth/token`.
 
+use std::borrow::Cow;
+
 use data_encoding::HEXLOWER;
 use http::HeaderMap;
 
@@ -13,22 +15,22 @@ use crate::{issue::Unreadable, policy::TokenRequest};
 const LONGEST_WORD: usize = 256;
 
 /// Takes what a caller asks for; all of it may be left out.
-pub(super) fn request(fields: &mut Fields, headers: &HeaderMap) -> Result<TokenRequest, Unreadable> {
+pub(super) fn request(fields: &mut Fields<'_>, headers: &HeaderMap) -> Result<TokenRequest, Unreadable> {
     Ok(TokenRequest {
         min_ttl: fields.number("min_ttl")?,
         lifetime: None,
         rejected: fields.text("rejected")?.map(|text| sha256("rejected", &text)).transpose()?,
         subject: word(fields, "subject")?,
         // Of any content: whatever is not the one scope is none (RFC 6749 §5.2, *invalid_scope*).
-        scope: fields.text("scope")?,
+        scope: fields.text("scope")?.map(Cow::into_owned),
         client_reference_id: word(fields, "client_reference_id")?,
         origin: Doors::origin(headers),
     })
 }
 
 /// A short text of the caller's own choice.
-fn word(fields: &mut Fields, name: &'static str) -> Result<Option<String>, Unreadable> {
-    let text = fields.text(name)?;
+fn word(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<String>, Unreadable> {
+    let text = fields.text(name)?.map(Cow::into_owned);
     let fits =
         |text: &String| (1..=LONGEST_WORD).contains(&text.len()) && !text.chars().any(char::is_control);
     if text.as_ref().is_none_or(fits) {

@@ -60,6 +60,8 @@ pub struct Arrival {
     pub origin: Option<Box<str>>,
     /// When.
     pub at: Instant,
+    /// When all of it was there: its body may have taken a while.
+    pub read: Instant,
 }
 
 /// A request as a door has read it.
@@ -76,29 +78,31 @@ impl Issue {
     ///
     /// `answer` makes the door's response and says with which status; what the status means is the
     /// door's business.
-    pub async fn serve<R>(
+    pub fn serve<R>(
         &self,
         arrival: Arrival,
         ask: &Result<Ask, Refusal>,
-        answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R),
-    ) -> R {
+        answer: impl FnOnce(Result<&Issued<'_>, &Refusal>) -> (u16, R) + Send,
+    ) -> impl Future<Output = R> + Send {
         let (site, replacing) = (self.site.load_full(), OnceCell::new());
         let mut noted = Noted { request_id: Some(arrival.request_id), ..Noted::default() };
-        let mut decided = match ask {
-            Ok(ask) => self.decide(&site, ask, &mut noted).await,
-            Err(refusal) => Err(refusal.clone()),
-        };
-        if let (Err(Refusal::Failed(failure)), Ok(ask)) = (&decided, ask)
-            && failure.kind == Kind::Superseded
-        {
-            // The site was replaced meanwhile: what it granted is void, and what its successor grants is not.
-            let site = replacing.get_or_init(|| self.site.load_full());
-            decided = self.decide(site, ask, &mut noted).await;
+        async move {
+            let mut decided = match ask {
+                Ok(ask) => self.decide(&site, ask, arrival.read, &mut noted).await,
+                Err(refusal) => Err(refusal.clone()),
+            };
+            if let (Err(Refusal::Failed(failure)), Ok(ask)) = (&decided, ask)
+                && failure.kind == Kind::Superseded
+            {
+                // The site was replaced meanwhile: what it granted is void, and what its successor grants is not.
+                let site = replacing.get_or_init(|| self.site.load_full());
+                decided = Box::pin(self.decide(site, ask, self.clock.now(), &mut noted)).await;
+            }
+            self.hold_up(&arrival, &site, &mut decided);
+            let (status, response) = answer(decided.as_ref());
+            self.record(arrival, status, noted, decided.as_ref());
+            response
         }
-        self.hold_up(&arrival, &site, &mut decided);
-        let (status, response) = answer(decided.as_ref());
-        self.record(arrival, status, noted, decided.as_ref());
-        response
     }
 
     /// Ends a relay token at its app's own wish (RFC 7009): one of another app's, or none at all, stays as it is,
@@ -114,13 +118,15 @@ impl Issue {
         let mut revoked = match asked {
             Ok((credential, token)) => {
                 // Who asks comes first (RFC 7009 §2.1).
-                match self.identify(&site, &credential, &mut noted).await {
+                match self.identify(&site, &credential, arrival.read, &mut noted).await {
                     Ok(_) if token.starts_with("st-") => Err(Unreadable::NotRevocable.into()),
                     Ok((caller, now)) => {
                         let revoked = site.identities.revoke(caller.app(), &token, now.unix);
                         ended = matches!(revoked, Ok((true, _))).then(|| issued::sha256(&token));
                         match revoked {
-                            Ok((was, Some(told))) => told.tell().await.map(|()| was).map_err(Refusal::from),
+                            Ok((was, Some(told))) => {
+                                Box::pin(told.tell()).await.map(|()| was).map_err(Refusal::from)
+                            }
                             Ok((was, None)) => Ok(was),
                             Err(refused) => Err(refused.into()),
                         }
@@ -204,42 +210,48 @@ impl Issue {
     }
 
     /// The path of a request: identity, policy, admission, token. A hit never awaits.
-    async fn decide<'s>(&self, site: &'s Site, ask: &Ask, noted: &mut Noted) -> Result<Issued<'s>, Refusal> {
+    async fn decide<'s>(
+        &self,
+        site: &'s Site,
+        ask: &Ask,
+        at: Instant,
+        noted: &mut Noted,
+    ) -> Result<Issued<'s>, Refusal> {
         noted.client_reference_id.clone_from(&ask.request.client_reference_id);
-        let (caller, times) = self.identify(site, &ask.credential, noted).await?;
+        let (caller, times) = self.identify(site, &ask.credential, at, noted).await?;
         let entry = site.entry(&caller);
         let grant = entry.policy.decide(caller, &ask.request, times.unix)?;
         noted.subject = grant.subject().cloned();
         if !self.trail.accepts() {
             return Err(Refusal::Unrecorded);
         }
-        let admitted = admission::admit(grant, &entry.limits, &self.subjects, times).await?;
-        let granted = admitted.into_granted();
+        let admitted = admission::admit(&grant, &entry.limits, &self.subjects, times).await?;
+        let granted = admitted.granted();
         noted.granted = Some((granted.mode(), granted.lifetime()));
         let upstream_use = match granted {
             Granted::Direct(upstream_use) => upstream_use,
-            Granted::Relay(grant) => return Ok(Issued::relay(&grant, site, entry, times)),
+            Granted::Relay(grant) => return Ok(Issued::relay(grant, site, entry, times)),
         };
         let upstream = &site.upstreams[upstream_use.upstream];
         let source = Source { tokens: &entry.tokens, upstream, is_direct: true };
-        let (token, now) = match self.cache.peek(source, &upstream_use, times.instant) {
+        let (token, now) = match self.cache.peek(source, upstream_use, times.instant) {
             Some(token) => (token, times),
             // Apart from the rest: what a wait needs is not to be carried along by every hit.
-            None => (Box::pin(self.obtain(source, upstream_use, noted)).await?, self.now()),
+            None => (Box::pin(self.obtain(source, upstream_use.clone(), noted)).await?, self.now()),
         };
         Ok(Issued::direct(token, upstream, entry, now))
     }
 
-    /// Who asks, and when that was seen. Awaits only if keys have to be fetched, the app's own and its issuer's, or
-    /// what was shown has to be recorded with all replicas.
+    /// Who asks, and when that was seen: `at`, unless something was awaited. That happens only if keys have to be
+    /// fetched, the app's own and its issuer's, or what was shown has to be recorded with all replicas.
     async fn identify<'s>(
         &self,
         site: &'s Site,
         credential: &Credential,
+        at: Instant,
         noted: &mut Noted,
     ) -> Result<(Caller<'s>, Now), Unidentified> {
-        // Not the time of the arrival: the body may have taken its while.
-        let mut now = self.now();
+        let mut now = Now { instant: at, unix: self.clock.unix() };
         let mut look = Look {
             now: now.unix,
             reach: Reach::MayFetch,

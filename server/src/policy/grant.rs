@@ -86,8 +86,8 @@ impl<'s> Grant<'s> {
 
     /// What may be had. Admission alone calls this, once the limits are taken; a test of the source holds
     /// everyone else to it.
-    pub(crate) fn into_granted(self) -> Granted {
-        self.granted
+    pub(crate) fn granted(&self) -> &Granted {
+        &self.granted
     }
 }
 

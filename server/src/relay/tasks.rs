@@ -171,9 +171,22 @@ impl Relay {
         if let Some(known) = self.records.find(&key, now) {
             return Ok(Some(known));
         }
+        // In a box: whoever waits is not to hold the room that this takes.
+        Box::pin(self.recall(site, asker, key, handle)).await.map(Some)
+    }
+
+    /// The task of a handle that this process does not know.
+    async fn recall(
+        &self,
+        site: &Site,
+        asker: &Asker<'_>,
+        key: TaskKey,
+        handle: &str,
+    ) -> Result<Arc<Task>, Refused> {
         self.catch_up().await?;
+        let now = self.issue.clock.unix();
         if let Some(known) = self.records.find(&key, now) {
-            return Ok(Some(known));
+            return Ok(known);
         }
         let upstream = asker.upstream(site).config().name.clone();
         let task = Task::new(asker.owner.clone(), key, handle.to_owned(), upstream, None, "PENDING");
@@ -182,11 +195,11 @@ impl Relay {
             let task = Arc::new(task);
             let is_alone = self.is_alone(&task);
             let follow = || self.poller.follow(task.clone(), self.issue.clock.now(), now);
-            return Ok(Some(if is_alone { task } else { follow() }));
+            return Ok(if is_alone { task } else { follow() });
         }
         let task = self.keep(task);
         self.share(&task).await;
-        Ok(Some(task))
+        Ok(task)
     }
 
     /// Keeps a task, and follows it to its end. If it is followed already, it is that one.

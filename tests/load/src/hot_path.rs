@@ -59,13 +59,17 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let audit = files.path().join("audit.jsonl");
     let (issue, writer) = issue(&upstream, &audit)?;
     let (ids, clock, peer) = (RequestIds::new(), &issue.clock, Arc::from("127.0.0.1:40000"));
-    let arrival = || Arrival {
-        door: Door::V1,
-        request_id: ids.next(),
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        peer: Arc::clone(&peer),
-        at: clock.now(),
-        origin: None,
+    let arrival = || {
+        let at = clock.now();
+        Arrival {
+            door: Door::V1,
+            request_id: ids.next(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer: Arc::clone(&peer),
+            origin: None,
+            at,
+            read: at,
+        }
     };
     let (app, secret) = Broker::credential();
     // As a door has read it: the secret is hashed here.

@@ -134,12 +134,12 @@ async fn obtain(
     let entry = site.entry(&caller);
     let request = TokenRequest { lifetime: Some(seconds), ..TokenRequest::default() };
     let grant = entry.policy.decide(caller, &request, now.unix)?;
-    let admitted = admission::admit(grant, &entry.limits, subjects, now).await?;
-    let Granted::Direct(granted) = admitted.into_granted() else {
+    let admitted = admission::admit(&grant, &entry.limits, subjects, now).await?;
+    let Granted::Direct(granted) = admitted.granted() else {
         return Err("the app is a direct one".into());
     };
     let source = Source { tokens: &entry.tokens, upstream: &site.upstreams[0], is_direct: true };
-    cache.obtain(source, granted).await?;
+    cache.obtain(source, granted.clone()).await?;
     Ok(())
 }
 
