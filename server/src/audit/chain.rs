@@ -81,18 +81,21 @@ impl Chain {
         if let Some(gap) = &before.gap {
             line.push_str(&format!(",\"gap\":{}", serde_json::Value::from(gap.as_str())));
         }
-        self.sign(before.head.as_ref(), &[], &line, text);
+        self.sign(before.head.as_ref(), &line, text, text.len());
     }
 
-    /// Signs `count` lines, the bytes of `text`, and appends the signature to them.
-    pub(super) fn close_batch(&mut self, kind: &'static str, count: u64, now: Duration, text: &mut Vec<u8>) {
+    /// Signs `count` lines, the bytes of `text` from `begin` on, and appends the signature to them.
+    pub(super) fn close_batch(
+        &mut self,
+        kind: &'static str,
+        count: u64,
+        now: Duration,
+        text: &mut Vec<u8>,
+        begin: usize,
+    ) {
         self.count += count;
-        let (line, lines) = (self.line(kind, now), std::mem::take(text));
-        let head = self.head;
-        let mut signed = Vec::new();
-        self.sign(Some(&head), &lines, &line, &mut signed);
-        *text = lines;
-        text.extend_from_slice(&signed);
+        let (line, head) = (self.line(kind, now), self.head);
+        self.sign(Some(&head), &line, text, begin);
     }
 
     /// The signature that the next one builds on.
@@ -115,8 +118,8 @@ impl Chain {
         line
     }
 
-    fn sign(&mut self, previous: Option<&Head>, lines: &[u8], line: &str, text: &mut Vec<u8>) {
-        self.head = signature(&self.keys, previous, lines, line.as_bytes());
+    fn sign(&mut self, previous: Option<&Head>, line: &str, text: &mut Vec<u8>, begin: usize) {
+        self.head = signature(&self.keys, previous, &text[begin..], line.as_bytes());
         text.extend_from_slice(line.as_bytes());
         text.extend_from_slice(HEAD);
         text.extend_from_slice(HEXLOWER.encode(&self.head).as_bytes());

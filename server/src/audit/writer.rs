@@ -22,6 +22,9 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 /// How often a failing writer tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How much room for text is kept from one batch to the next, in bytes: more than a busy broker's takes.
+const ROOM: usize = 4 << 20;
+
 /// Names of tokens that are kept, so that each is computed about once.
 const NAMES: usize = 4096;
 
@@ -33,6 +36,8 @@ pub(super) struct Writing {
     missing: Option<&'static str>,
     instance: String,
     names: HashMap<[u8; 32], String>,
+    /// What is to be written, and room for it.
+    text: Vec<u8>,
     clock: SharedClock,
 }
 
@@ -48,7 +53,8 @@ impl Writing {
     pub(super) fn new(target: Target, instance: &str, clock: SharedClock) -> Self {
         let Target { sink, keys, missing, .. } = target;
         let chain = keys.map_or(Opening::Unchained, Opening::Due);
-        Self { sink, chain, missing, instance: instance.to_owned(), names: HashMap::new(), clock }
+        let (instance, names, text) = (instance.to_owned(), HashMap::new(), Vec::new());
+        Self { sink, chain, missing, instance, names, text, clock }
     }
 
     /// Goes on elsewhere, perhaps by other keys.
@@ -56,10 +62,10 @@ impl Writing {
         *self = Self::new(target, &self.instance, self.clock.clone());
     }
 
-    /// What stands before the lines of a batch: an opening where one is due, after a failure or in a new
+    /// Appends what stands before the lines of a batch: an opening where one is due, after a failure or in a new
     /// file.
-    fn preamble(&mut self, failed: bool) -> std::io::Result<Vec<u8>> {
-        let (now, mut text) = (self.clock.unix(), Vec::new());
+    fn preamble(&mut self, failed: bool) -> std::io::Result<()> {
+        let (now, text) = (self.clock.unix(), &mut self.text);
         // Looked for before a full file makes way for an empty one.
         let mut before = match (&self.chain, &self.sink) {
             (Opening::Due(_), Sink::File(log)) => log.before()?,
@@ -78,27 +84,28 @@ impl Writing {
         }
         match &mut self.chain {
             Opening::Due(keys) => {
-                let chain = Chain::open(keys.clone(), &self.instance, &before, now, &mut text);
+                let chain = Chain::open(keys.clone(), &self.instance, &before, now, text);
                 self.chain = Opening::Open(chain);
             }
             Opening::Open(chain) if turned || failed => {
                 let gap = failed.then(|| "the trail could not be written".to_owned());
-                chain.reopen(&Before { head: Some(chain.head()), gap }, now, &mut text);
+                chain.reopen(&Before { head: Some(chain.head()), gap }, now, text);
             }
             Opening::Unchained | Opening::Open(_) => {}
         }
-        Ok(text)
+        Ok(())
     }
 
-    /// The lines of a batch, signed.
-    fn lines(&mut self, batch: &[Entry], lost: u64, closed: bool) -> Vec<u8> {
-        let (now, mut text) = (self.clock.unix(), Vec::new());
+    /// Appends the lines of a batch, signed.
+    fn lines(&mut self, batch: &[Entry], lost: u64, closed: bool) {
+        let (now, text) = (self.clock.unix(), &mut self.text);
+        let begin = text.len();
         if lost > 0 {
-            Event::Lost { count: lost }.write_line(now, &mut text);
+            Event::Lost { count: lost }.write_line(now, text);
         }
         for entry in batch {
             match entry {
-                Entry::Event(event, time) => event.write_line(*time, &mut text),
+                Entry::Event(event, time) => event.write_line(*time, text),
                 Entry::Turn(_) => {}
                 Entry::Decision(record) => {
                     let keys = match &self.chain {
@@ -111,24 +118,25 @@ impl Writing {
                         }
                         &**self.names.entry(sha256).or_insert_with(|| keys.token_name(&sha256))
                     });
-                    record.write_line(name, &mut text);
+                    record.write_line(name, text);
                 }
             }
         }
         if let Opening::Open(chain) = &mut self.chain {
             let count = batch.len() as u64 + u64::from(lost > 0);
-            chain.close_batch(if closed { "close" } else { "chain" }, count, now, &mut text);
+            chain.close_batch(if closed { "close" } else { "chain" }, count, now, text, begin);
         }
-        text
     }
 
     /// Writes a batch and what is due around it. What could not be written is no part of the chain.
     fn write(&mut self, batch: &[Entry], lost: u64, failed: bool, closed: bool) -> std::io::Result<()> {
         let before = self.chain.clone();
-        let written = self.preamble(failed).and_then(|mut text| {
-            text.extend(self.lines(batch, lost, closed));
-            self.sink.write(&text)
+        let written = self.preamble(failed).and_then(|()| {
+            self.lines(batch, lost, closed);
+            self.sink.write(&self.text)
         });
+        self.text.clear();
+        self.text.shrink_to(ROOM);
         if written.is_err() {
             self.chain = before;
         }
@@ -262,9 +270,9 @@ mod tests {
         let path = folder.path().join("captured");
         let start = || {
             let mut writing = writing(&audit(None));
-            let mut text = writing.preamble(false).unwrap();
-            text.extend(writing.lines(&[], 0, true));
-            text
+            writing.preamble(false).unwrap();
+            writing.lines(&[], 0, true);
+            writing.text
         };
         fs::write(&path, start()).unwrap();
         assert_eq!(
