@@ -11,6 +11,8 @@ pub(super) struct Board {
     planned: usize,
     /// Looks that failed since one did not.
     failures: usize,
+    /// Whether anybody was told of those.
+    is_told: bool,
 }
 
 /// So many looks in a row may fail for each task before anybody is told.
@@ -38,7 +40,7 @@ impl Board {
 
     /// Takes a look at a task in: how many of its recordings are done, of how many.
     pub(super) fn note(&mut self, task: &Task) -> (usize, usize) {
-        self.failures = 0;
+        (self.failures, self.is_told) = (0, false);
         let Some(row) = self.tasks.iter_mut().find(|row| row.id == *task.id()) else { return (0, 0) };
         row.status = Some(task.status().clone());
         if let Some(metrics) = &task.output.task_metrics {
@@ -57,7 +59,9 @@ impl Board {
     /// A look has failed; whether it is time to say so.
     pub(super) fn fails(&mut self) -> bool {
         self.failures += 1;
-        self.failures == PATIENCE * self.unsettled().len().max(1)
+        let is_time = !self.is_told && self.failures >= PATIENCE * self.unsettled().len().max(1);
+        self.is_told |= is_time;
+        is_time
     }
 
     pub(super) fn settled(&mut self, id: &TaskId) {
@@ -153,6 +157,11 @@ mod tests {
         assert!(!(0..14).any(|_| board.fails()));
         board.note(&task("t-1", "RUNNING", None));
         assert_eq!((0..40).filter(|_| board.fails()).collect::<Vec<_>>(), [14], "the third of each");
+        // There are fewer by the time.
+        board.note(&task("t-1", "RUNNING", None));
+        assert!(!(0..12).any(|_| board.fails()));
+        (0..3).for_each(|number| board.settled(&format!("t-{number}").into()));
+        assert_eq!((0..40).filter(|_| board.fails()).collect::<Vec<_>>(), [0]);
     }
 
     #[test]
