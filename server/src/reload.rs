@@ -127,7 +127,7 @@ impl Reload {
             return self.parts.failed(&error);
         }
         let issue = &self.parts.issue;
-        let turn = match self.opened(&config).await {
+        let turn = match self.target(&config).await {
             Ok(turn) => turn,
             Err(error) => return self.parts.failed(&error),
         };
@@ -200,7 +200,7 @@ impl Reload {
     }
 
     /// Where the audit trail is to go on, if it is to go elsewhere.
-    async fn opened(&self, config: &Config) -> Result<Option<audit::Target>, audit::OpenError> {
+    async fn target(&self, config: &Config) -> Result<Option<audit::Target>, audit::OpenError> {
         if config.audit == self.applied.audit {
             return Ok(None);
         }

@@ -337,7 +337,7 @@ impl Reservation {
     }
 }
 
-/// A grant within the limits; issuing takes it by value, so none is used twice.
+/// A grant within the limits: what was granted comes out of this alone.
 #[derive(Debug)]
 pub struct Admitted<'g>(&'g Grant<'g>);
 
